@@ -1,0 +1,524 @@
+"""The interface of every vector index, what a search returns, and what all families share.
+
+Families differ in how they find positions of rows; ids, tombstones, filters, validation and
+persistence are the same for all and stand here once, in `PositionIndex`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragopt.errors import IndexCorrupt, InputError
+from ragopt.quality import Certificate
+from ragopt.storage import read_folder, write_folder
+
+__all__ = [
+    "BestOf",
+    "Footprint",
+    "Metric",
+    "PositionIndex",
+    "SearchResult",
+    "SearchStats",
+    "VectorIndex",
+    "check_vectors",
+    "exact_scores",
+    "score_block",
+]
+
+Metric = Literal["cosine", "ip", "l2"]
+Positions = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+_KIND = "vector-index"
+_VERSION = 1
+_EXACT_BLOCK_ROWS = 1 << 16
+_EXACT_FILTER_ROWS = 2_000  # a filter that leaves no more than these is answered by a scan
+MISSING = -1
+"""Id in a result where fewer than ``k`` vectors could be found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchStats:
+    """What a search cost, summed over its queries.
+
+    Args:
+        codes_scanned: vectors or codes whose distance was estimated; 0 where the engine hides it.
+        pages_read: 4 KiB pages of rows asked of the disk or the page cache.
+        bytes_read: bytes in these pages.
+        read_rounds: largest number of dependent read rounds of any query.
+        seconds: wall time.
+    """
+
+    codes_scanned: int = 0
+    pages_read: int = 0
+    bytes_read: int = 0
+    read_rounds: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Nearest vectors of each query, best first.
+
+    Args:
+        ids: (nq, k) int64; -1 where fewer than k were found.
+        scores: (nq, k) float32; higher is nearer (cosine, inner product, or minus the squared
+            distance); ``-inf`` where the id is -1.
+        stats: what it cost.
+    """
+
+    ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    stats: SearchStats
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes that an index holds, by part.
+
+    Args:
+        ram_bytes: resident as long as the index is open.
+        disk_bytes: in files; the page cache may keep some of them in memory, reclaimably.
+        by_part: name of a part to its bytes; names of parts on disk begin with ``disk:``.
+    """
+
+    ram_bytes: int
+    disk_bytes: int
+    by_part: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, *, ram: Mapping[str, int], disk: Mapping[str, int] | None = None) -> Footprint:
+        """Sum the parts."""
+        disk = disk or {}
+        named = {**ram, **{f"disk:{part}": size for part, size in disk.items()}}
+        return cls(sum(ram.values()), sum(disk.values()), named)
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """What every index can do; see `PositionIndex` for the terms of each method."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def metric(self) -> Metric: ...
+    def search(
+        self, queries: ArrayLike, k: int, *, where: Iterable[int] | None = None, **knobs: int
+    ) -> SearchResult: ...
+    def add(self, vectors: ArrayLike, ids: Sequence[int] | None = None) -> NDArray[np.int64]: ...
+    def delete(self, ids: Iterable[int]) -> int: ...
+    def __len__(self) -> int: ...
+    def save(self, path: Path | str) -> None: ...
+    def footprint(self) -> Footprint: ...
+
+
+class PositionIndex(ABC):
+    """Base of the built-in families: ids, tombstones, filters, checks, saving.
+
+    Args:
+        options: frozen dataclass of the family's options; written to the manifest.
+        dim: length of a vector.
+        metric: ``"cosine"`` (rows are scaled to length one), ``"ip"`` or ``"l2"``.
+        seed: of whatever the family draws at random.
+    """
+
+    family: ClassVar[str]
+    options_type: ClassVar[type[Any]]
+    knobs: ClassVar[Mapping[str, Sequence[int]]] = {}
+    """Search-time knobs and the values, cheapest first, that tuning tries."""
+
+    def __init__(self, options: Any, dim: int, metric: Metric, *, seed: int = 0) -> None:
+        if metric not in get_args(Metric):
+            raise InputError(f"metric={metric!r}: expected one of {get_args(Metric)}")
+        self.options = options
+        self.dim = dim
+        self.metric: Metric = metric
+        self.seed = seed
+        self.certificate: Certificate | None = None
+        self.defaults: dict[str, int] = {}
+        # None stands for ids 0, 1, 2, …: the common case costs no memory.
+        self._ids: NDArray[np.int64] | None = None
+        self._dead: set[int] = set()
+        self._rows = 0
+
+    # What a family provides ---------------------------------------------------------------
+
+    @abstractmethod
+    def _append(self, vectors: Vectors) -> None:
+        """Add rows, already checked and, for cosine, of length one."""
+
+    @abstractmethod
+    def _nearest(
+        self, queries: Vectors, k: int, allowed: Positions | None, **knobs: int
+    ) -> tuple[Positions, Vectors, SearchStats]:
+        """Positions and scores (nq, k), best first, -1 and -inf where there are fewer."""
+
+    @abstractmethod
+    def _stored(self, positions: Positions) -> Vectors:
+        """Rows (n, dim) as the index holds them."""
+
+    @abstractmethod
+    def _footprint(self) -> Footprint:
+        """Of the family's own structures."""
+
+    @abstractmethod
+    def _parts(self) -> dict[str, Any]:
+        """Binary parts to save."""
+
+    @classmethod
+    @abstractmethod
+    def _load(cls, options: Any, dim: int, metric: Metric, parts: dict[str, Path]) -> PositionIndex:
+        """Make the index from saved parts; ids and tombstones are restored by the caller."""
+
+    # The interface ------------------------------------------------------------------------
+
+    def search(
+        self, queries: ArrayLike, k: int, *, where: Iterable[int] | None = None, **knobs: int
+    ) -> SearchResult:
+        """The ``k`` nearest vectors of each query.
+
+        Args:
+            queries: (nq, dim), or (dim,) for one.
+            k: how many; where fewer exist the rest is -1.
+            where: ids that may be found; all by default.
+            **knobs: of the family, such as ``ef_search=`` or ``candidates=``; tuned or built-in
+                defaults otherwise.
+
+        Raises:
+            InputError: wrong shape, NaN, k below 1, an unknown knob, or an unknown id in ``where``.
+        """
+        begin = perf_counter()
+        rows = self._check_queries(queries, k)
+        settings = self._settings(knobs)
+        allowed = self._allowed(where)
+        reachable = self._rows if allowed is None else len(allowed)
+        positions = np.full((len(rows), k), MISSING, dtype=np.int64)
+        scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
+        stats = SearchStats()
+        if reachable and len(rows):
+            width = min(k, reachable)
+            if allowed is not None and reachable <= _EXACT_FILTER_ROWS:
+                found = self._scan(rows, width, allowed)
+            else:
+                found = self._nearest(rows, width, allowed, **settings)
+            positions[:, :width], scores[:, :width], stats = found
+        scores[positions == MISSING] = -np.inf
+        return SearchResult(
+            self._to_ids(positions), scores, replace(stats, seconds=perf_counter() - begin)
+        )
+
+    def exact(self, queries: ArrayLike, k: int) -> SearchResult:
+        """What a perfect search would return: a scan of all rows as the index holds them.
+
+        Reads every row, O(n dim) a query.
+
+        Raises:
+            InputError: as `search`.
+        """
+        begin = perf_counter()
+        rows = self._check_queries(queries, k)
+        best = BestOf(len(rows), k)
+        for start in range(0, self._rows, _EXACT_BLOCK_ROWS):
+            stop = min(start + _EXACT_BLOCK_ROWS, self._rows)
+            block = np.arange(start, stop)
+            if self._dead:
+                block = block[~np.isin(block, list(self._dead))]
+            best.offer(block, score_block(rows, self._stored(block), self.metric))
+        stats = SearchStats(codes_scanned=self._rows * len(rows), seconds=perf_counter() - begin)
+        return SearchResult(self._to_ids(best.positions), best.scores, stats)
+
+    def add(self, vectors: ArrayLike, ids: Sequence[int] | None = None) -> NDArray[np.int64]:
+        """Add rows; all of them or, when one is refused, none.
+
+        Args:
+            vectors: (n, dim).
+            ids: (n,) unique integers >= 0, not in the index; the next free ones by default.
+
+        Returns:
+            The ids, (n,).
+
+        Raises:
+            InputError: wrong shape or dtype, NaN, ids that repeat or are taken.
+        """
+        rows = check_vectors("vectors", np.asarray(vectors), dim=self.dim)
+        new = self._new_ids(ids, len(rows))
+        if len(rows):
+            self._append(_unit(rows) if self.metric == "cosine" else rows)
+        natural = np.array_equal(new, np.arange(self._rows, self._rows + len(rows)))
+        if self._ids is not None or not natural:
+            before = np.arange(self._rows) if self._ids is None else self._ids
+            self._ids = np.concatenate([before, new])
+        self._rows += len(rows)
+        return new
+
+    def delete(self, ids: Iterable[int]) -> int:
+        """Take ids out of every later search.
+
+        Rows stay as tombstones until the index is built anew; `footprint` counts them.
+
+        Returns:
+            How many were taken out.
+
+        Raises:
+            InputError: an id that is not in the index; nothing is deleted then.
+        """
+        positions = self._positions(ids, "delete")
+        before = len(self._dead)
+        self._dead.update(int(position) for position in positions)
+        return len(self._dead) - before
+
+    def __len__(self) -> int:
+        return self._rows - len(self._dead)
+
+    def __contains__(self, vector_id: object) -> bool:
+        if not isinstance(vector_id, (int, np.integer)):
+            return False
+        return bool(self._lookup(np.array([vector_id], dtype=np.int64))[0] != MISSING)
+
+    def save(self, path: Path | str) -> None:
+        """Write to a folder, atomically; an index saved there before is replaced.
+
+        Raises:
+            StoreBusy: another process is writing there.
+            StorageError: the disk is full, read-only or failing; the old index still opens.
+        """
+        ids = np.empty(0, np.int64) if self._ids is None else self._ids
+        write_folder(
+            Path(path),
+            kind=_KIND,
+            version=_VERSION,
+            about={
+                "family": self.family,
+                "options": asdict(self.options),
+                "dim": self.dim,
+                "metric": self.metric,
+                "rows": self._rows,
+                "dead": sorted(self._dead),
+                "natural_ids": self._ids is None,
+                "defaults": self.defaults,
+                "certificate": self.certificate.to_dict() if self.certificate else None,
+            },
+            parts={**self._parts(), "ids": ids.astype("<i8")},
+        )
+
+    def footprint(self) -> Footprint:
+        """Bytes in memory and on disk, by part, tombstones and ids included."""
+        own = self._footprint()
+        kept = {
+            "ids": 0 if self._ids is None else self._ids.nbytes,
+            "tombstones": 64 * len(self._dead),  # a Python set of integers
+        }
+        parts = {**own.by_part, **{part: size for part, size in kept.items() if size}}
+        return Footprint(own.ram_bytes + sum(kept.values()), own.disk_bytes, parts)
+
+    def __repr__(self) -> str:
+        size = self.footprint()
+        per_vector = size.ram_bytes / max(1, self._rows)
+        return (
+            f"<{self.family} index: {len(self):,} x {self.dim} {self.metric}, "
+            f"{per_vector:,.0f} B of RAM a vector, {size.disk_bytes:,} B on disk>"
+        )
+
+    # Shared machinery ---------------------------------------------------------------------
+
+    def _check_queries(self, queries: ArrayLike, k: int) -> Vectors:
+        rows = check_vectors("queries", np.atleast_2d(np.asarray(queries)), dim=self.dim)
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise InputError(f"k={k!r}: expected an integer of at least 1")
+        return _unit(rows) if self.metric == "cosine" else rows
+
+    def _scan(
+        self, queries: Vectors, k: int, allowed: Positions
+    ) -> tuple[Positions, Vectors, SearchStats]:
+        """Exact search among few rows: graphs lose their way when almost nothing may be found."""
+        best = BestOf(len(queries), k)
+        best.offer(allowed, score_block(queries, self._stored(allowed), self.metric))
+        stats = SearchStats(codes_scanned=len(allowed) * len(queries))
+        return best.positions, best.scores, stats
+
+    def _settings(self, knobs: Mapping[str, int]) -> dict[str, int]:
+        unknown = set(knobs) - set(self.knobs)
+        if unknown:
+            raise InputError(
+                f"{self.family} has no search knob {sorted(unknown)}; it has {sorted(self.knobs)}"
+            )
+        for name, value in knobs.items():
+            if isinstance(value, bool) or value < 1:
+                raise InputError(f"{name}={value}: expected an integer of at least 1")
+        return {**self.defaults, **knobs}
+
+    def _allowed(self, where: Iterable[int] | None) -> Positions | None:
+        """Positions that may be found, ascending; None for all."""
+        if where is None and not self._dead:
+            return None
+        if where is None:
+            alive = np.ones(self._rows, dtype=bool)
+            alive[list(self._dead)] = False
+            return np.flatnonzero(alive)
+        positions = np.unique(self._positions(where, "where", dead_allowed=True))
+        if self._dead:
+            positions = positions[~np.isin(positions, list(self._dead))]
+        return positions
+
+    def _positions(
+        self, ids: Iterable[int], purpose: str, *, dead_allowed: bool = False
+    ) -> Positions:
+        wanted = np.fromiter(ids, dtype=np.int64)
+        positions = self._lookup(wanted, dead_allowed=dead_allowed)
+        if (positions == MISSING).any():
+            unknown = wanted[positions == MISSING]
+            raise InputError(
+                f"{purpose}: {len(unknown)} ids are not in this index, the first is {unknown[0]}"
+            )
+        return positions
+
+    def _lookup(self, ids: Positions, *, dead_allowed: bool = False) -> Positions:
+        """Positions of ids, -1 for those that are not there."""
+        if self._ids is None:
+            positions = np.where((ids >= 0) & (ids < self._rows), ids, MISSING)
+        else:
+            # The latest row of an id counts: a deleted id may have been added again.
+            order = np.argsort(self._ids, kind="stable")
+            last = np.searchsorted(self._ids, ids, side="right", sorter=order) - 1
+            positions = order[np.maximum(last, 0)]
+            positions = np.where((last >= 0) & (self._ids[positions] == ids), positions, MISSING)
+        if self._dead and not dead_allowed:
+            positions = np.where(np.isin(positions, list(self._dead)), MISSING, positions)
+        return positions
+
+    def _to_ids(self, positions: Positions) -> NDArray[np.int64]:
+        if self._ids is None:
+            return positions
+        return np.where(positions == MISSING, MISSING, self._ids[positions])
+
+    def _new_ids(self, ids: Sequence[int] | None, count: int) -> NDArray[np.int64]:
+        if ids is None:
+            first = self._rows if self._ids is None else int(self._ids.max(initial=-1)) + 1
+            return np.arange(first, first + count)
+        given = np.asarray(ids)
+        if given.shape != (count,) or not np.issubdtype(given.dtype, np.integer):
+            raise InputError(
+                f"ids: got shape {given.shape} of {given.dtype}, expected {count} integers"
+            )
+        new = given.astype(np.int64)
+        if count and new.min() < 0:
+            raise InputError(f"ids: {new.min()} is negative; expected integers >= 0")
+        if len(np.unique(new)) != count:
+            values, times = np.unique(new, return_counts=True)
+            raise InputError(f"ids: {values[times > 1][0]} occurs more than once")
+        taken = new[self._lookup(new) != MISSING]
+        if len(taken):
+            raise InputError(f"ids: {taken[0]} is already in the index; delete it first")
+        return new
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any], parts: dict[str, Path]) -> PositionIndex:
+        """Make an index of this family from what `read_manifest` returned."""
+        options = cls.options_type(**about["options"])
+        index = cls._load(options, about["dim"], about["metric"], parts)
+        index._rows = about["rows"]
+        index._dead = set(about["dead"])
+        if not about["natural_ids"]:
+            index._ids = np.fromfile(parts["ids"], dtype="<i8").astype(np.int64)
+        index.defaults = dict(about["defaults"])
+        if about["certificate"]:
+            index.certificate = Certificate.from_dict(about["certificate"])
+        return index
+
+
+def read_manifest(path: Path, *, verify: bool) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Description and parts of a saved index, checked.
+
+    Raises:
+        InputError: no index was saved there.
+        IndexCorrupt: a file is damaged.
+    """
+    about, parts = read_folder(path, kind=_KIND, version=_VERSION, verify=verify)
+    missing = {"family", "options", "dim", "metric", "rows"} - set(about)
+    if missing:
+        raise IndexCorrupt(f"{path}: the manifest lacks {sorted(missing)}; build the index again")
+    return about, parts
+
+
+def check_vectors(name: str, values: NDArray[Any], *, dim: int | None = None) -> Vectors:
+    """Vectors as C-contiguous float32 (n, dim), or a clear refusal.
+
+    Raises:
+        InputError: not two-dimensional numbers, another dimension, NaN or infinite values.
+    """
+    if values.ndim != 2 or not (
+        np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)
+    ):
+        raise InputError(
+            f"{name}: got shape {values.shape} of {values.dtype}, expected (n, "
+            f"{dim or 'dim'}) real numbers"
+        )
+    if dim is not None and values.shape[1] != dim:
+        raise InputError(
+            f"{name}: {values.shape[1]} dimensions, the index has {dim}; embed with the model "
+            "that the index was built with"
+        )
+    rows = np.ascontiguousarray(values, dtype=np.float32)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"{name}: {int((~finite).sum())} rows hold NaN or infinite values, the first is row "
+            f"{int(np.flatnonzero(~finite)[0])}"
+        )
+    return rows
+
+
+class BestOf:
+    """The best k of what was offered so far, for many queries; ties go to the lower position.
+
+    Args:
+        queries: how many.
+        k: how many to keep for each.
+    """
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.positions = np.full((queries, k), MISSING, dtype=np.int64)
+        self.scores = np.full((queries, k), -np.inf, dtype=np.float32)
+
+    def offer(self, positions: Positions, scores: Vectors) -> None:
+        """Take a block into account: positions (n,) ascending, scores (queries, n)."""
+        k = self.positions.shape[1]
+        block = np.broadcast_to(positions, scores.shape)
+        if scores.shape[1] > k:
+            kept = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+            scores = np.take_along_axis(scores, kept, axis=1)
+            block = positions[kept]
+        all_positions = np.concatenate([self.positions, block], axis=1)
+        all_scores = np.concatenate([self.scores, scores], axis=1)
+        order = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
+        self.positions = np.take_along_axis(all_positions, order, axis=1)
+        self.scores = np.take_along_axis(all_scores, order, axis=1)
+
+
+def score_block(queries: Vectors, rows: Vectors, metric: Metric) -> Vectors:
+    """Scores (nq, n) of queries against a block of rows."""
+    products = queries @ rows.T
+    if metric == "l2":
+        squares = (rows**2).sum(axis=1) + (queries**2).sum(axis=1, keepdims=True)
+        return np.asarray(2 * products - squares, dtype=np.float32)
+    return np.asarray(products, dtype=np.float32)
+
+
+def exact_scores(query: Vectors, rows: Vectors, metric: Metric) -> Vectors:
+    """Scores (n,) of one query (dim,) against rows (n, dim); cosine rows have length one."""
+    if metric == "l2":
+        return np.asarray(-((rows - query) ** 2).sum(axis=1), dtype=np.float32)
+    return np.asarray(rows @ query, dtype=np.float32)
+
+
+def _unit(rows: Vectors) -> Vectors:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)

@@ -1,0 +1,200 @@
+"""Spec strings to index families: ``"hnsw(m=32)"``, ``"rabitq(bits=1)+rescore(f16)"``.
+
+Families of third parties register through the entry-point group ``ragopt.indexes``; each entry
+names a `Family`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from ragopt.indexes.base import Metric, PositionIndex, check_vectors, read_manifest
+
+from ragopt.errors import InputError
+
+__all__ = ["Family", "build", "families", "open"]
+
+_CALL = re.compile(r"(?P<name>[a-z][a-z0-9_-]*)(?:\((?P<arguments>[^()]*)\))?")
+_SYNTAX = "expected FAMILY(option=value, …) with modifiers after '+', such as 'hnsw(m=32)'"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of index.
+
+    Args:
+        name: as in a spec string.
+        index: the class, imported on first use.
+        modifiers: allowed after ``+``: name to the options that its value sets.
+        summary: one line for listings.
+    """
+
+    name: str
+    index: Callable[[], type[PositionIndex]]
+    modifiers: Mapping[str, str]
+    summary: str
+
+
+def _flat() -> type[PositionIndex]:
+    from ragopt.indexes.flat import FlatIndex
+
+    return FlatIndex
+
+
+def _hnsw() -> type[PositionIndex]:
+    from ragopt.indexes.hnsw import FaissHnswIndex
+
+    return FaissHnswIndex
+
+
+def _hnswlib() -> type[PositionIndex]:
+    from ragopt.indexes.hnswlib import HnswlibIndex
+
+    return HnswlibIndex
+
+
+def _rabitq() -> type[PositionIndex]:
+    from ragopt.indexes.rabitq import RabitqIndex
+
+    return RabitqIndex
+
+
+_BUILT_IN = (
+    Family("flat", _flat, {}, "exact scan, f32 or f16 rows in RAM"),
+    Family("hnsw", _hnsw, {}, "graph over f32 rows in RAM (faiss)"),
+    Family("hnswlib", _hnswlib, {}, "graph over f32 rows in RAM (hnswlib)"),
+    Family(
+        "rabitq", _rabitq, {"rescore": "rows"}, "codes of 1 to 8 bits in RAM, rows on disk (faiss)"
+    ),
+)
+
+
+@lru_cache(maxsize=1)
+def families() -> Mapping[str, Family]:
+    """Every known family by name, those of installed third parties included."""
+    known = {family.name: family for family in _BUILT_IN}
+    for entry in entry_points(group="ragopt.indexes"):
+        family = entry.load()
+        known.setdefault(family.name, family)
+    return known
+
+
+def build(
+    spec: str,
+    vectors: ArrayLike,
+    ids: Sequence[int] | None = None,
+    *,
+    path: Path | str | None = None,
+    metric: Metric = "cosine",
+    seed: int = 0,
+) -> PositionIndex:
+    """Build an index.
+
+    Args:
+        spec: such as ``"flat"``, ``"hnsw(m=32)"`` or ``"rabitq(bits=1)+rescore(f16)"``.
+        vectors: (n, dim).
+        ids: (n,) unique integers >= 0; 0, 1, 2, … by default.
+        path: folder to save it in; what lives on disk is then read from there. Without it,
+            rows on disk stand in an unnamed temporary file.
+        metric: ``"cosine"``, ``"ip"`` or ``"l2"``.
+        seed: of whatever the family draws at random.
+
+    Raises:
+        InputError: an unknown family or option, or unusable vectors.
+        BackendMissing: the family's package is not installed.
+        StorageError: the folder cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> index = build("flat", np.eye(4, dtype="float32"))
+        >>> index.search([0, 0, 1, 0], 1).ids
+        array([[2]])
+    """
+    index_type, options = parse_spec(spec)
+    rows = check_vectors("vectors", np.asarray(vectors))
+    index = index_type(options, rows.shape[1], metric, seed=seed)
+    index.add(rows, ids)
+    if path is None:
+        return index
+    index.save(path)
+    return open(path, verify=False)
+
+
+def open(path: Path | str, *, verify: bool = True) -> PositionIndex:  # noqa: A001
+    """Open a saved index.
+
+    Args:
+        path: the folder given to `build` or ``save``.
+        verify: check every file's checksum, which reads them whole (some 1 GB/s); sizes and the
+            manifest are always checked.
+
+    Raises:
+        InputError: nothing was saved there.
+        IndexCorrupt: a file is damaged; the message names it.
+        BackendMissing: the family's package is not installed.
+    """
+    about, parts = read_manifest(Path(path), verify=verify)
+    return _family(about["family"]).index().restore(about, parts)
+
+
+def parse_spec(spec: str) -> tuple[type[PositionIndex], Any]:
+    """The class and the options that a spec string names.
+
+    Raises:
+        InputError: the string is not a spec, or names an unknown family, modifier or option.
+    """
+    head, *tail = [part.strip() for part in spec.split("+")]
+    name, options = _call(head, spec)
+    family = _family(name)
+    for part in tail:
+        modifier, given = _call(part, spec)
+        if modifier not in family.modifiers:
+            raise InputError(
+                f"{spec!r}: {name} takes no '+{modifier}'; it takes {sorted(family.modifiers)}"
+            )
+        if set(given) != {""}:
+            raise InputError(f"{spec!r}: expected one value, as in '+{modifier}(f16)'")
+        options[family.modifiers[modifier]] = given[""]
+    index_type = family.index()
+    try:
+        return index_type, index_type.options_type(**options)
+    except TypeError as error:
+        known = sorted(index_type.options_type.__dataclass_fields__)
+        raise InputError(f"{spec!r}: {error}; options of {name}: {known}") from error
+
+
+def _family(name: str) -> Family:
+    known = families()
+    if name not in known:
+        raise InputError(f"index family {name!r}: expected one of {sorted(known)}")
+    return known[name]
+
+
+def _call(text: str, spec: str) -> tuple[str, dict[str, Any]]:
+    """``name(a=1, b=f16)`` to its name and arguments; a lone value stands under ``""``."""
+    match = _CALL.fullmatch(text)
+    if match is None:
+        raise InputError(f"index spec {spec!r}: {text!r} is not understood; {_SYNTAX}")
+    arguments: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in (match["arguments"] or "").split(","))):
+        key, separator, value = item.rpartition("=")
+        if separator and not key.strip().isidentifier():
+            raise InputError(f"index spec {spec!r}: {item!r} is not understood; {_SYNTAX}")
+        arguments[key.strip()] = _value(value.strip())
+    return match["name"], arguments
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

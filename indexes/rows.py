@@ -1,0 +1,147 @@
+"""Rows on disk behind a memory map, laid out in pages and read in one prefetched round.
+
+A row never crosses a page boundary when it fits a page, so a candidate costs one page. All pages
+of a query are announced to the kernel before the first is touched: the reads then run side by
+side instead of one page fault after the other.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ragopt.indexes.base import Positions, Vectors
+
+from ragopt.storage import storage_errors
+
+__all__ = ["PAGE_BYTES", "ROW_DTYPES", "RowFile"]
+
+PAGE_BYTES = 4096
+ROW_DTYPES: dict[str, np.dtype[Any]] = {"f16": np.dtype("<f2"), "f32": np.dtype("<f4")}
+_BLOCK_PAGES = 4096
+
+
+class RowFile:
+    """Rows (n, dim) of one dtype in a file of pages.
+
+    Args:
+        dim: length of a row.
+        dtype: ``"f16"`` or ``"f32"``.
+        path: an existing file of rows, opened for reading; without it rows stand in an unnamed
+            temporary file, which the first `append` makes.
+        count: rows in the file at ``path``.
+    """
+
+    def __init__(self, dim: int, dtype: str, *, path: Path | None = None, count: int = 0) -> None:
+        self.dim = dim
+        self.dtype = ROW_DTYPES[dtype]
+        self.count = count
+        self._row_bytes = dim * self.dtype.itemsize
+        self._rows_a_slot = max(1, PAGE_BYTES // self._row_bytes)
+        self._slot_bytes = -(-self._rows_a_slot * self._row_bytes // PAGE_BYTES) * PAGE_BYTES
+        self._file: Any = None
+        self._view: NDArray[Any] = np.empty((0, self._rows_a_slot, dim), dtype=self.dtype)
+        self._private = False
+        if path is not None and count:
+            with storage_errors(path):
+                self._file = path.open("rb")
+            self._map()
+
+    @property
+    def disk_bytes(self) -> int:
+        """Size of the file."""
+        return int(self._slots(self.count) * self._slot_bytes)
+
+    def append(self, rows: Vectors) -> None:
+        """Add rows, converted to the file's dtype.
+
+        Raises:
+            StorageError: the temporary folder is full.
+        """
+        if not self._private:
+            self._become_private()
+        tail = self.count % self._rows_a_slot
+        if tail:  # the last slot is not full: write it again
+            rows = np.concatenate([self.read(np.arange(self.count - tail, self.count)), rows])
+            self.count -= tail
+        with storage_errors(Path(tempfile.gettempdir())):
+            self._file.seek(self._slots(self.count) * self._slot_bytes)
+            step = _BLOCK_PAGES * self._rows_a_slot
+            for start in range(0, len(rows), step):
+                self._file.write(self._pack(rows[start : start + step]).data)
+            self._file.flush()
+        self.count += len(rows)
+        self._map()
+
+    def prefetch(self, positions: Positions) -> int:
+        """Announce the pages of rows to the kernel, in one round; return how many pages."""
+        slots = np.unique(positions // self._rows_a_slot)
+        if hasattr(os, "posix_fadvise") and len(slots):
+            starts = np.flatnonzero(np.diff(slots, prepend=slots[0] - 2) > 1)
+            ends = np.append(starts[1:], len(slots))
+            handle = self._file.fileno()
+            for first, last in zip(slots[starts], slots[ends - 1], strict=True):
+                os.posix_fadvise(
+                    handle,
+                    int(first) * self._slot_bytes,
+                    int(last - first + 1) * self._slot_bytes,
+                    os.POSIX_FADV_WILLNEED,
+                )
+        return int(len(slots) * (self._slot_bytes // PAGE_BYTES))
+
+    def read(self, positions: Positions) -> Vectors:
+        """Rows (n, dim) as float32."""
+        slot, place = np.divmod(positions, self._rows_a_slot)
+        return np.asarray(self._view[slot, place], dtype=np.float32)
+
+    def content(self) -> NDArray[np.uint8]:
+        """The file's bytes."""
+        if not self.count:
+            return np.empty(0, dtype=np.uint8)
+        return np.frombuffer(self._mapping, dtype=np.uint8)
+
+    def _slots(self, rows: int) -> int:
+        return -(-rows // self._rows_a_slot)
+
+    def _pack(self, rows: Vectors) -> NDArray[np.uint8]:
+        slots = self._slots(len(rows))
+        packed = np.zeros((slots, self._slot_bytes), dtype=np.uint8)
+        flat = np.zeros((slots * self._rows_a_slot, self.dim), dtype=self.dtype)
+        flat[: len(rows)] = rows
+        used = self._rows_a_slot * self._row_bytes
+        packed[:, :used] = flat.view(np.uint8).reshape(slots, used)
+        return packed
+
+    def _become_private(self) -> None:
+        """Leave a shared, saved file alone: go on in a temporary copy of it."""
+        with storage_errors(Path(tempfile.gettempdir())):
+            private = tempfile.TemporaryFile(prefix="ragopt-rows-")  # noqa: SIM115 - kept open
+            private.write(self.content().data)
+            private.flush()
+        if self._file is not None:
+            self._file.close()
+        self._file, self._private = private, True
+
+    def _map(self) -> None:
+        """Map the file anew; rows are read at random, so the kernel shall not read ahead."""
+        self._mapping = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        if hasattr(mmap, "MADV_RANDOM"):
+            self._mapping.madvise(mmap.MADV_RANDOM)
+        slots = self._slots(self.count)
+        raw = np.frombuffer(self._mapping, dtype=np.uint8, count=slots * self._slot_bytes)
+        used = self._rows_a_slot * self._row_bytes
+        self._view = np.ndarray(
+            (slots, self._rows_a_slot, self.dim),
+            dtype=self.dtype,
+            buffer=raw,
+            strides=(self._slot_bytes, used // self._rows_a_slot, self.dtype.itemsize),
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self._file.close()

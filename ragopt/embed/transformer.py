@@ -1,0 +1,85 @@
+"""Embeddings by a sentence-transformers model, by hub name or from a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragopt.embed.base import unit_rows
+from ragopt.errors import BackendMissing, InputError
+from ragopt.quality import data_hash
+
+__all__ = ["SentenceTransformerEmbedder"]
+
+
+class SentenceTransformerEmbedder:
+    """A sentence-transformers model (extra ``models``).
+
+    Args:
+        model: a hub name (``"sentence-transformers/all-MiniLM-L6-v2"``) or a local folder.
+        device: ``"cpu"``, ``"cuda"``, …; the library's choice when not given.
+        batch_size: texts a forward pass.
+        revision: of a hub model, for reproducibility.
+
+    Raises:
+        BackendMissing: sentence-transformers is not installed.
+        InputError: there is no such model, or it could not be loaded or downloaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str | None = None,
+        batch_size: int = 32,
+        revision: str | None = None,
+    ) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise BackendMissing(
+                "sentence-transformers", "models", "embedding with a transformer model"
+            ) from error
+        self._name = str(model)
+        self._batch_size = batch_size
+        try:
+            self._model = SentenceTransformer(self._name, device=device, revision=revision)
+        except Exception as error:
+            raise InputError(
+                f"embedding model {self._name!r} could not be loaded ({error}); expected a hub "
+                "name that can be downloaded or is cached, or a folder with a saved model"
+            ) from error
+        self.dim = int(self.embed_batch(["dimension"]).shape[1])
+        self.id = f"sentence-transformers:{_identity(self._name, revision)}"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (n, dim), rows of length one; longer texts are cut at the model's limit."""
+        if not len(texts):
+            return np.empty((0, self.dim), dtype=np.float32)
+        return self.embed_batch(list(texts))
+
+    def embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        """One call of the model, checked and normalised."""
+        vectors = self._model.encode(
+            texts, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False
+        )
+        return unit_rows(vectors, count=len(texts), who=f"model {self._name!r}")
+
+    def __repr__(self) -> str:
+        return f"SentenceTransformerEmbedder({self._name!r}, dim={self.dim})"
+
+
+def _identity(name: str, revision: str | None) -> str:
+    """Name and revision; for a local folder its last part and a hash of its configuration."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return f"{name}@{revision or 'default'}"
+    described = [
+        f"{path.name}:{path.stat().st_size}".encode()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in {".json", ".safetensors", ".bin"}
+    ]
+    return f"{folder.name}@{data_hash(*described)}"

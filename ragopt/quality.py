@@ -1,0 +1,356 @@
+"""Floors, certificates, and the statistics behind them.
+
+A `Floor` is what quality must reach; a `Certificate` is the evidence that it does. Bounds are
+exact where an exact one exists (binomial, conformal) and a seeded bootstrap otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragopt.errors import InputError
+
+__all__ = [
+    "Certificate",
+    "Floor",
+    "PairedDifference",
+    "binomial_lower",
+    "binomial_upper",
+    "certify_mean",
+    "conformal_quantile",
+    "data_hash",
+    "mean_lower",
+    "paired_bootstrap",
+]
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """A bound that a measured quality has to keep, with a confidence.
+
+    Args:
+        metric: what is measured, such as ``"recall@10"`` or ``"wrong answers per hit"``.
+        at_least: smallest acceptable value; give this or ``at_most``.
+        at_most: largest acceptable value, for error rates.
+        confidence: probability with which the bound must hold, strictly between 0 and 1.
+
+    Raises:
+        InputError: both limits or neither, or a confidence outside (0, 1).
+    """
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if (self.at_least is None) == (self.at_most is None):
+            raise InputError(
+                f"Floor({self.metric!r}): give exactly one of at_least and at_most; "
+                f"got at_least={self.at_least}, at_most={self.at_most}"
+            )
+        _check_probability("confidence", self.confidence)
+
+    @property
+    def limit(self) -> float:
+        """The limit itself, whichever side it is on."""
+        return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
+
+    def admits(self, bound: float) -> bool:
+        """Whether a confidence bound (lower for ``at_least``, upper for ``at_most``) suffices."""
+        return bound >= self.limit if self.at_least is not None else bound <= self.limit
+
+    def __str__(self) -> str:
+        sign = ">=" if self.at_least is not None else "<="
+        return f"{self.metric} {sign} {self.limit:g} at {self.confidence:.0%} confidence"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """Evidence about a floor, stored beside what it certifies.
+
+    Args:
+        floor: what was asked.
+        observed: the measured value.
+        bound: the one-sided confidence bound on the floor's side.
+        n: number of independent observations.
+        method: how the bound was computed.
+        data_hash: of the data it was measured on; see `data_hash`.
+        seed: of whatever was drawn at random.
+        created: ISO 8601, UTC.
+    """
+
+    floor: Floor
+    observed: float
+    bound: float
+    n: int
+    method: str
+    data_hash: str = ""
+    seed: int = 0
+    created: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound keeps the floor."""
+        return self.floor.admits(self.bound)
+
+    def __str__(self) -> str:
+        verdict = "holds" if self.holds else "does not hold"
+        return (
+            f"{self.floor}: {verdict} (observed {self.observed:.4f}, bound {self.bound:.4f}, "
+            f"n={self.n}, {self.method})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-serialisable form that `from_dict` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Certificate:
+        """Read the form of `to_dict`.
+
+        Raises:
+            InputError: a field is missing or unknown.
+        """
+        try:
+            return cls(**{**fields, "floor": Floor(**fields["floor"])})
+        except (KeyError, TypeError) as error:
+            raise InputError(f"not a certificate: {error}; got fields {sorted(fields)}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedDifference:
+    """Mean of paired differences with its confidence interval.
+
+    Args:
+        mean: of (after - before), each cluster weighing the same.
+        lower: lower end of the two-sided interval whose tails are ``1 - confidence`` each.
+        upper: upper end, likewise.
+        n: number of clusters.
+        better: clusters in which the mean difference is positive.
+        worse: clusters in which it is negative.
+        confidence: of each one-sided bound.
+        seed: of the bootstrap.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+    n: int
+    better: int
+    worse: int
+    confidence: float
+    seed: int
+
+
+def binomial_lower(successes: int, trials: int, confidence: float = 0.95) -> float:
+    """Exact one-sided lower bound on a success probability (Clopper and Pearson, 1934).
+
+    Returns:
+        0.0 when there is no success (or no trial).
+
+    Raises:
+        InputError: counts that are negative or do not fit, or a confidence outside (0, 1).
+    """
+    _check_counts(successes, trials)
+    _check_probability("confidence", confidence)
+    if successes == 0:
+        return 0.0
+    from scipy.special import betaincinv
+
+    return float(betaincinv(successes, trials - successes + 1, 1 - confidence))
+
+
+def binomial_upper(successes: int, trials: int, confidence: float = 0.95) -> float:
+    """Exact one-sided upper bound on a success probability (Clopper and Pearson, 1934).
+
+    Returns:
+        1.0 when every trial succeeded (or there was none).
+
+    Raises:
+        InputError: as `binomial_lower`.
+    """
+    return 1.0 - binomial_lower(trials - successes, trials, confidence)
+
+
+def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
+    """Threshold that a fresh score reaches with probability at least ``1 - alpha``.
+
+    The ``floor(alpha (n + 1))``-th smallest of ``n`` calibration scores, under exchangeability
+    (split conformal prediction; Vovk, Gammerman and Shafer, 2005; Lei et al., 2018, section 2.2).
+
+    Args:
+        scores: (n,), higher is better.
+        alpha: tolerated miss rate, strictly between 0 and 1.
+
+    Returns:
+        The threshold, or ``-inf`` when ``n`` is too small for ``alpha``: keep everything.
+
+    Raises:
+        InputError: NaN among the scores, or alpha outside (0, 1).
+    """
+    _check_probability("alpha", alpha)
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1 or np.isnan(values).any():
+        raise InputError(f"scores: expected a vector without NaN, got shape {values.shape}")
+    # alpha * (n + 1) may fall a rounding error short of the integer it stands for.
+    rank = math.floor(alpha * (values.size + 1) + 1e-9)
+    if rank == 0:
+        return -math.inf
+    return float(np.sort(values)[rank - 1])
+
+
+def mean_lower(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> float:
+    """Lower bound on the mean of values in [0, 1], such as recall per query.
+
+    Bootstrap percentile (10,000 resamples). When every value is 1 the resamples cannot differ:
+    the bound is then the exact binomial one for ``n`` successes of ``n``.
+
+    Raises:
+        InputError: no values, values outside [0, 1], or a confidence outside (0, 1).
+    """
+    array = _finite_vector("values", values)
+    if array.min() < 0 or array.max() > 1:
+        raise InputError(f"values lie in [{array.min():g}, {array.max():g}], expected [0, 1]")
+    _check_probability("confidence", confidence)
+    if array.min() == 1.0:
+        return binomial_lower(array.size, array.size, confidence)
+    means = _resampled_means(array, np.random.default_rng(seed))
+    return float(np.quantile(means, 1 - confidence))
+
+
+def paired_bootstrap(
+    before: ArrayLike,
+    after: ArrayLike,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> PairedDifference:
+    """Interval for the mean of ``after - before`` over the same items.
+
+    Items of one cluster (the wordings of one question) are averaged first, since they stand or
+    fall together; clusters are resampled with replacement (Efron and Tibshirani, 1993,
+    chapter 13; 10,000 percentile resamples).
+
+    When no cluster differs, resampling says nothing about losses too rare to have been seen. The
+    ends are then the exact binomial bound on an unseen change of one whole unit,
+    ``1 - (1 - confidence) ** (1 / n)``.
+
+    Args:
+        before: (n,) values in one unit, such as 0 or 1 per question.
+        after: (n,) values of the same items, in the same order.
+        clusters: (n,) labels of what belongs together; every item by itself by default.
+        confidence: of each end of the interval by itself.
+        seed: of the resampling.
+
+    Raises:
+        InputError: lengths differ, nothing to compare, or values that are not finite.
+    """
+    _check_probability("confidence", confidence)
+    first, second = _finite_vector("before", before), _finite_vector("after", after)
+    if first.size != second.size or (clusters is not None and len(clusters) != first.size):
+        raise InputError(
+            f"before has {first.size} values, after {second.size}, clusters "
+            f"{first.size if clusters is None else len(clusters)}; expected one each per item"
+        )
+    difference = _cluster_means(second - first, clusters)
+    if not difference.any():
+        unseen = binomial_upper(0, difference.size, confidence)
+        lower, upper = -unseen, unseen
+    else:
+        means = _resampled_means(difference, np.random.default_rng(seed))
+        lower, upper = (float(end) for end in np.quantile(means, [1 - confidence, confidence]))
+    return PairedDifference(
+        mean=float(difference.mean()),
+        lower=lower,
+        upper=upper,
+        n=int(difference.size),
+        better=int((difference > 0).sum()),
+        worse=int((difference < 0).sum()),
+        confidence=confidence,
+        seed=seed,
+    )
+
+
+def data_hash(*parts: bytes | str | NDArray[Any]) -> str:
+    """Short SHA-256 over data, to tell whether two figures come from the same input."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            block = (
+                str((part.dtype.str, part.shape)).encode() + np.ascontiguousarray(part).tobytes()
+            )
+        else:
+            block = part.encode() if isinstance(part, str) else part
+        digest.update(len(block).to_bytes(8, "little"))
+        digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def certify_mean(
+    values: ArrayLike, floor: Floor, *, source: str = "", seed: int = 0
+) -> Certificate:
+    """Certificate for the mean of per-query values in [0, 1] against a lower floor."""
+    array = _finite_vector("values", values)
+    return Certificate(
+        floor=floor,
+        observed=float(array.mean()),
+        bound=mean_lower(array, confidence=floor.confidence, seed=seed),
+        n=int(array.size),
+        method="percentile bootstrap over queries",
+        data_hash=source,
+        seed=seed,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Means of bootstrap resamples, drawn as multinomial counts over the distinct values.
+
+    Quality is 0 or 1 or a few steps between, so the counts are short whatever the sample size.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    drawn = rng.multinomial(values.size, counts / values.size, size=RESAMPLES)
+    return np.asarray(drawn @ distinct / values.size, dtype=np.float64)
+
+
+def _cluster_means(
+    values: NDArray[np.float64], clusters: Sequence[Hashable] | None
+) -> NDArray[np.float64]:
+    if clusters is None:
+        return values
+    numbers: dict[Hashable, int] = {}
+    index = np.array([numbers.setdefault(label, len(numbers)) for label in clusters])
+    return np.bincount(index, weights=values) / np.bincount(index)
+
+
+def _finite_vector(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise InputError(f"{name}: expected a non-empty vector, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: {int((~np.isfinite(array)).sum())} values are NaN or infinite")
+    return array
+
+
+def _check_probability(name: Literal["confidence", "alpha"], value: float) -> None:
+    if not 0 < value < 1:
+        raise InputError(f"{name}={value}: expected a probability strictly between 0 and 1")
+
+
+def _check_counts(successes: int, trials: int) -> None:
+    if not 0 <= successes <= trials:
+        raise InputError(
+            f"{successes} successes of {trials} trials: expected 0 <= successes <= trials"
+        )

@@ -1,0 +1,400 @@
+"""Durable files: atomic replacement, checksummed folders, writer locks, SQLite in WAL mode.
+
+What is written here is either wholly there or not there at all, and what is read back is what
+was written or an `IndexCorrupt` that names the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sqlite3
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragopt.errors import IndexCorrupt, InputError, StorageError, StoreBusy
+
+__all__ = [
+    "Database",
+    "DatabaseFormat",
+    "atomic_write",
+    "read_folder",
+    "write_folder",
+    "writer_lock",
+]
+
+MANIFEST = "MANIFEST.json"
+_LOCK = "LOCK"
+_CRC_BLOCK_BYTES = 1 << 22
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` below ``path`` into a `StorageError` that says what to do."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        remedy = {
+            errno.ENOSPC: "the disk is full; free some space and run it again",
+            errno.EDQUOT: "the disk quota is used up; free some space and run it again",
+            errno.EFBIG: "the file would pass the size limit set for this process (ulimit -f)",
+            errno.EROFS: "the file system is read-only; choose another folder",
+            errno.EACCES: "permission denied; choose a folder that this user may write",
+            errno.EPERM: "permission denied; choose a folder that this user may write",
+            errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
+        }.get(error.errno or 0, "the operating system refused")
+        raise StorageError(error.errno, f"{path}: {remedy} ({error.strerror or error})") from error
+
+
+def atomic_write(path: Path, data: bytes | memoryview) -> None:
+    """Put ``data`` at ``path``: after a crash, the old content or the new, never a mixture.
+
+    Written beside, synced, renamed, and the folder synced.
+
+    Raises:
+        StorageError: the disk is full, read-only or failing; ``path`` is untouched.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(beside).replace(path)
+        except BaseException:  # also Ctrl-C: nothing is left lying about
+            with contextlib.suppress(OSError):
+                Path(beside).unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened for syncing
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for writing; the lock goes with the process, even a killed one.
+
+    Raises:
+        StoreBusy: another process holds it.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            _lock(handle)
+        except OSError as error:
+            raise StoreBusy(
+                f"{folder}: another process is writing here; wait for it or choose another folder"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+if os.name == "posix":
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+else:
+    import msvcrt  # Windows
+
+    def _lock(handle: int) -> None:
+        locking: Any = vars(msvcrt)["locking"]
+        locking(handle, vars(msvcrt)["LK_NBLCK"], 1)
+
+
+def write_folder(
+    folder: Path, *, kind: str, version: int, about: Mapping[str, Any], parts: Mapping[str, Any]
+) -> None:
+    """Write named binary parts and a manifest with their sizes and checksums.
+
+    Parts carry their checksum in their file name and the manifest is replaced last, so a reader
+    sees the old set or the new one, whole. Files of the old set are removed afterwards.
+
+    Args:
+        folder: made when missing.
+        kind: what the folder holds, checked on reading.
+        version: of the format.
+        about: JSON-serialisable description, returned on reading.
+        parts: name to bytes-like content (C-contiguous).
+
+    Raises:
+        StoreBusy: another process is writing to the folder.
+        StorageError: the disk is full, read-only or failing; the old set still opens.
+    """
+    with writer_lock(folder):
+        files = {}
+        for name, content in parts.items():
+            data = memoryview(content).cast("B") if memoryview(content).nbytes else memoryview(b"")
+            checksum = _crc(data)
+            file = f"{name}-{checksum:08x}.bin"
+            atomic_write(folder / file, data)
+            files[name] = {"file": file, "bytes": data.nbytes, "crc32": checksum}
+        manifest = {"magic": "ragopt", "kind": kind, "version": version, "files": files}
+        body = json.dumps({**manifest, "about": dict(about)}, sort_keys=True, indent=1)
+        sealed = json.dumps({"crc32": zlib.crc32(body.encode()), "body": body}, indent=1)
+        atomic_write(folder / MANIFEST, sealed.encode())
+        live = {entry["file"] for entry in files.values()} | {MANIFEST, _LOCK}
+        for stale in folder.glob("*.bin"):
+            if stale.name not in live:
+                stale.unlink(missing_ok=True)
+
+
+def read_folder(
+    folder: Path, *, kind: str, version: int, verify: bool = True
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Check a folder of `write_folder` and return its description and the paths of its parts.
+
+    Args:
+        folder: where it stands.
+        kind: what it must hold.
+        version: newest format that the caller reads.
+        verify: read every part and check its checksum (some 1 GB/s); sizes are always checked.
+
+    Raises:
+        InputError: nothing was saved there, or it holds something else.
+        IndexCorrupt: a file is missing, truncated or altered, or of a newer format; it is named.
+    """
+    manifest = _read_manifest(folder)
+    if manifest["kind"] != kind:
+        raise InputError(f"{folder} holds a {manifest['kind']!r}, expected a {kind!r}")
+    if manifest["version"] > version:
+        raise IndexCorrupt(
+            f"{folder / MANIFEST}: format version {manifest['version']} is newer than this "
+            f"ragopt reads ({version}); upgrade ragopt"
+        )
+    paths = {}
+    for name, entry in manifest["files"].items():
+        path = folder / entry["file"]
+        _check_part(path, size=entry["bytes"], crc32=entry["crc32"] if verify else None)
+        paths[name] = path
+    return manifest["about"], paths
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{folder}: nothing was saved here (no {MANIFEST}); save() writes one")
+    try:
+        sealed = json.loads(path.read_text("utf-8"))
+        body = sealed["body"]
+        intact = zlib.crc32(body.encode()) == sealed["crc32"]
+        manifest: dict[str, Any] = json.loads(body) if intact else {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IndexCorrupt(
+            f"{path}: damaged ({error}); restore it from a backup or build again"
+        ) from error
+    if manifest.get("magic") != "ragopt":
+        raise IndexCorrupt(f"{path}: checksum mismatch; restore it from a backup or build again")
+    return manifest
+
+
+def _check_part(path: Path, *, size: int, crc32: int | None) -> None:
+    way_out = "restore it from a backup or build again"
+    if not path.is_file():
+        raise IndexCorrupt(f"{path}: missing; {way_out}")
+    found = path.stat().st_size
+    if found != size:
+        raise IndexCorrupt(f"{path}: {found} bytes, expected {size} (truncated?); {way_out}")
+    if crc32 is not None and _crc_of_file(path) != crc32:
+        raise IndexCorrupt(f"{path}: checksum mismatch, its content was altered; {way_out}")
+
+
+def _crc(data: memoryview) -> int:
+    value = 0
+    for start in range(0, data.nbytes, _CRC_BLOCK_BYTES):
+        value = zlib.crc32(data[start : start + _CRC_BLOCK_BYTES], value)
+    return value
+
+
+def _crc_of_file(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(_CRC_BLOCK_BYTES):
+            value = zlib.crc32(block, value)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatabaseFormat:
+    """What a SQLite file of ours holds.
+
+    Args:
+        name: what the user knows it as (``"ledger"``).
+        application_id: 32-bit magic in the file's header.
+        version: of the schema, in the header's ``user_version``.
+        schema: statements that make an empty database of this version.
+        durable: survive power loss at every commit; otherwise only the death of the process.
+    """
+
+    name: str
+    application_id: int
+    version: int
+    schema: Sequence[str]
+    durable: bool = False
+
+
+class Database:
+    """One SQLite file in WAL mode, shared by the threads of this process and by others.
+
+    Args:
+        path: the file, made when missing; ``":memory:"`` for none.
+        format: what it must hold.
+        timeout_s: how long to wait for another process's write before `StoreBusy`.
+
+    Raises:
+        IndexCorrupt: the file is damaged, or no database at all.
+        InputError: a database of another kind or of a newer ragopt.
+        StorageError: the folder cannot be written.
+        StoreBusy: another process held the lock all through ``timeout_s``.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        format: DatabaseFormat,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self.path = Path(path)
+        self._format = format
+        self._lock = threading.RLock()
+        if str(path) != ":memory:":
+            with storage_errors(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._errors():
+            self._connection = sqlite3.connect(
+                str(path), timeout=timeout_s, isolation_level=None, check_same_thread=False
+            )
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"Database({str(self.path)!r}, {self._format.name})"
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        with self._lock, self._errors():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the write lock: all of its statements or none."""
+        with self._lock, self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                # SQLite itself rolls back on some faults, such as a full disk.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def verify(self) -> None:
+        """Read every page and check the structure.
+
+        Raises:
+            IndexCorrupt: it does not hold together.
+        """
+        (found,) = self.read("PRAGMA quick_check(1)")[0]
+        if found != "ok":
+            raise IndexCorrupt(f"{self.path}: {found}; restore it from a backup or delete it")
+
+    def close(self) -> None:
+        """Close the file; further calls raise `sqlite3.ProgrammingError`."""
+        with self._lock:
+            self._connection.close()
+
+    def _prepare(self) -> None:
+        with self._lock, self._errors():
+            run = self._connection.execute
+            run("PRAGMA journal_mode=WAL")
+            run(f"PRAGMA synchronous={'FULL' if self._format.durable else 'NORMAL'}")
+            application, version = self._header()
+            if (application, version) == (0, 0):
+                self._create()
+                application, version = self._header()
+        if application != self._format.application_id:
+            raise InputError(
+                f"{self.path}: a SQLite database, but not a ragopt {self._format.name}; "
+                "choose another path"
+            )
+        if version > self._format.version:
+            raise InputError(
+                f"{self.path}: {self._format.name} format {version} is newer than this ragopt "
+                f"reads ({self._format.version}); upgrade ragopt"
+            )
+
+    def _header(self) -> tuple[int, int]:
+        run = self._connection.execute
+        return run("PRAGMA application_id").fetchone()[0], run("PRAGMA user_version").fetchone()[0]
+
+    def _create(self) -> None:
+        """Make the schema, unless another process did so in the meantime."""
+        with self.write() as connection:
+            if self._header() != (0, 0):
+                return
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return  # somebody else's database: refused by the caller, unchanged
+            for statement in self._format.schema:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={self._format.application_id}")
+            connection.execute(f"PRAGMA user_version={self._format.version}")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: sqlite3.Error) -> Exception:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return StoreBusy(
+                f"{self.path}: another process holds the {self._format.name}; try again, or give "
+                "a longer timeout_s"
+            )
+        if "malformed" in text or "not a database" in text or "disk image" in text:
+            return IndexCorrupt(
+                f"{self.path}: the {self._format.name} is damaged ({text}); restore it from a "
+                "backup, or delete the file to start empty"
+            )
+        if "full" in text:
+            return StorageError(
+                errno.ENOSPC, f"{self.path}: the disk is full; nothing of this write was kept"
+            )
+        if "readonly" in text or "unable to open" in text:
+            return StorageError(
+                errno.EACCES,
+                f"{self.path}: cannot be written ({text}); choose a folder this user may write",
+            )
+        if "disk I/O" in text:
+            return StorageError(errno.EIO, f"{self.path}: {text}; nothing of this write was kept")
+        return error

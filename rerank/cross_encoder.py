@@ -1,0 +1,79 @@
+"""A cross-encoder reads question and chunk together: the best scorer, and the dearest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from ragopt.rerank.base import passage
+
+from ragopt.chunk import Chunk
+from ragopt.errors import BackendMissing, InputError
+
+__all__ = ["CrossEncoderReranker"]
+
+
+class CrossEncoderReranker:
+    """A sentence-transformers cross-encoder (extra ``models``).
+
+    Args:
+        model: hub name (``"cross-encoder/ms-marco-MiniLM-L6-v2"``) or local folder.
+        device: ``"cpu"``, ``"cuda"``, …; the library's choice when not given.
+        batch_size: pairs a forward pass.
+        max_tokens: of a pair; the model's own limit when not given.
+
+    Attributes:
+        truncated: pairs so far that were longer than the limit, and so were read in part only.
+
+    Raises:
+        BackendMissing: sentence-transformers is not installed.
+        InputError: there is no such model, or it could not be loaded or downloaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str | None = None,
+        batch_size: int = 32,
+        max_tokens: int | None = None,
+    ) -> None:
+        try:
+            from sentence_transformers import CrossEncoder
+        except ImportError as error:
+            raise BackendMissing(
+                "sentence-transformers", "models", "reranking with a cross-encoder"
+            ) from error
+        self._name = str(model)
+        self._batch_size = batch_size
+        self.truncated = 0
+        try:
+            self._model = CrossEncoder(self._name, device=device, max_length=max_tokens)
+        except Exception as error:
+            raise InputError(
+                f"cross-encoder {self._name!r} could not be loaded ({error}); expected a hub name "
+                "that can be downloaded or is cached, or a folder with a saved model"
+            ) from error
+
+    def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """Logits or probabilities (n,) as the model gives them: uncalibrated, for ranking only."""
+        if not chunks:
+            return np.empty(0, dtype=np.float32)
+        pairs = [(query, passage(chunk)) for chunk in chunks]
+        self.truncated += self._count_long(pairs)
+        scores = self._model.predict(
+            pairs, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(scores, dtype=np.float32).reshape(len(chunks), -1)[:, -1]
+
+    def _count_long(self, pairs: Sequence[tuple[str, str]]) -> int:
+        tokenizer = self._model.tokenizer
+        limit = min(self._model.max_length or tokenizer.model_max_length, 1 << 20)
+        queries, texts = (list(side) for side in zip(*pairs, strict=True))
+        encoded = tokenizer(queries, texts, truncation=False, verbose=False)
+        return sum(len(ids) > limit for ids in encoded["input_ids"])
+
+    def __repr__(self) -> str:
+        return f"CrossEncoderReranker({self._name!r})"
