@@ -11,7 +11,7 @@
   (``number``, ``negation``, ``entity``, ``reversal``). A cache that serves the answer of
   ``question`` for one of these is wrong.
 
-``python -m ragopt.benchmarks.embedded.questions [FILE ...]`` checks them against the running Python.
+``python -m ragopt.benchmarks.embedded.questions [FILE ...]`` checks them on the running Python.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def read_questions(path: Path = QUESTIONS_PATH) -> tuple[Question, ...]:
         InputError: a line is not of the form that the module describes; the line is named.
     """
     questions = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    # Not splitlines(): a JSON string may hold U+2028 and the like as they are.
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
         if line.strip():
             try:
                 questions.append(_question(json.loads(line)))
@@ -107,8 +108,9 @@ def resolve(question: Question, chunks_by_source: Mapping[str, Sequence[Chunk]])
 def check(questions: Iterable[Question], chunks: Iterable[Chunk]) -> list[str]:
     """Everything wrong with a question set, a line each; an empty list proves it sound.
 
-    Proves that ids and wordings are unique, that every answer stands in a chunk of a gold
-    document, that gold documents exist, and that traps are of a known kind.
+    Proves that ids and wordings are unique, that nothing is empty, that every answer stands in a
+    chunk of a gold document, and that traps are of a known kind. Some of a question's gold
+    documents may be missing: one may exist in another Python version only.
     """
     by_source: dict[str, list[Chunk]] = {}
     for chunk in chunks:
@@ -121,19 +123,23 @@ def check(questions: Iterable[Question], chunks: Iterable[Chunk]) -> list[str]:
         if where in ids:
             complaints.append(f"{where}: this id occurs twice")
         ids.add(where)
+        if not fold(question.answer):
+            complaints.append(f"{where}: the answer is empty, which every text holds")
         if not resolve(question, by_source):
             missing = [source for source in question.gold if source not in by_source]
             reason = f"no such document: {missing}" if missing else "not in its gold documents"
             complaints.append(f"{where}: answer {question.answer!r}: {reason}")
         if len(question.paraphrases) not in (0, 3):
             complaints.append(f"{where}: {len(question.paraphrases)} paraphrases; expected 0 or 3")
-        for trap in question.traps:
-            if trap.kind not in TRAP_KINDS:
-                complaints.append(
-                    f"{where}: trap kind {trap.kind!r}; expected {sorted(TRAP_KINDS)}"
-                )
+        complaints.extend(
+            f"{where}: trap kind {trap.kind!r}; expected {sorted(TRAP_KINDS)}"
+            for trap in question.traps
+            if trap.kind not in TRAP_KINDS
+        )
         for text in (*question.wordings, *(trap.question for trap in question.traps)):
             key = fold(text).casefold()
+            if not key:
+                complaints.append(f"{where}: an empty wording or trap")
             if key in wordings:
                 complaints.append(f"{where}: {text!r} already stands in {wordings[key]}")
             wordings[key] = where
@@ -148,12 +154,11 @@ def main(arguments: Sequence[str]) -> int:
     complaints = check(questions, chunks)
     paraphrased = sum(bool(question.paraphrases) for question in questions)
     traps = sum(len(question.traps) for question in questions)
-    lines = [
-        *complaints,
+    summary = (
         f"{len(questions)} questions ({paraphrased} with paraphrases, {traps} traps) over "
-        f"{len(chunks)} chunks on Python {sys.version.split()[0]}: {len(complaints)} complaints",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
+        f"{len(chunks)} chunks on Python {sys.version.split()[0]}: {len(complaints)} complaints"
+    )
+    sys.stdout.write("\n".join([*complaints, summary]) + "\n")
     return 1 if complaints else 0
 
 

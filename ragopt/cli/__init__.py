@@ -1,0 +1,14 @@
+"""The command line: ``ragopt demo``, ``ragopt savings``."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 unusable input, 130 interrupted."""
+    from ragopt.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,289 @@
+"""What a savings run found: bills, quality, tuning, and how they are read, written and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from ragopt.benchmarks.levers import worse_of
+
+from ragopt.errors import InputError
+from ragopt.quality import Certificate, PairedDifference
+
+__all__ = [
+    "HELD_POINTS",
+    "Bill",
+    "LeverResult",
+    "Load",
+    "SavingsOptions",
+    "SavingsReport",
+    "TuningPoint",
+]
+
+HELD_POINTS = -0.02
+"""Quality is held when the lower bound of its paired difference lies above this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the monthly bill is worked out for.
+
+    Args:
+        questions_per_month: asked.
+        vectors: in the index; measured bytes a vector are scaled to them.
+    """
+
+    questions_per_month: int = 1_000_000
+    vectors: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if self.questions_per_month < 1 or self.vectors < 1:
+            raise InputError(
+                f"load of {self.questions_per_month} questions a month over {self.vectors} "
+                "vectors: expected at least 1 of each"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavingsOptions:
+    """How savings are measured.
+
+    Args:
+        load: of the monthly bill.
+        requests: in the traffic that is replayed.
+        zipf: exponent of the traffic's Zipf law.
+        threshold: of the semantic cache.
+        tuning_ratio: share of the questions that knobs are tuned on.
+        confidence: of every bound.
+        recall: floor of the compact index's recall@10.
+        seed: of split, traffic, indexes and bootstrap.
+    """
+
+    load: Load = field(default_factory=Load)
+    requests: int = 1_000
+    zipf: float = 0.8
+    threshold: float = 0.95
+    tuning_ratio: float = 1 / 3
+    confidence: float = 0.95
+    recall: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tuning_ratio < 1:
+            raise InputError(f"tuning_ratio={self.tuning_ratio}: expected between 0 and 1")
+        if not 0 < self.threshold <= 1:
+            raise InputError(f"threshold={self.threshold}: expected above 0, at most 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """Monthly US dollars at the load.
+
+    Args:
+        tokens: of the model.
+        ram: at marginal prices, likewise the next two.
+        disk: local NVMe.
+        vcpu: for searching, reranking, compressing and caching.
+        instances: the cheapest whole instances that hold RAM, disk and vCPUs.
+        instance: which they are.
+    """
+
+    tokens: Decimal
+    ram: Decimal
+    disk: Decimal
+    vcpu: Decimal
+    instances: Decimal
+    instance: str
+
+    @property
+    def infrastructure(self) -> Decimal:
+        """RAM, disk and vCPU at marginal prices."""
+        return self.ram + self.disk + self.vcpu
+
+    @property
+    def total(self) -> Decimal:
+        """Tokens and infrastructure at marginal prices."""
+        return self.tokens + self.infrastructure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeverResult:
+    """One lever, or all together, against the baseline.
+
+    Args:
+        name: of the lever.
+        setting: in words.
+        bill: at the load.
+        usd_per_1000: questions, tokens and infrastructure.
+        input_tokens: a question.
+        output_tokens: a question.
+        ms: a question, the model left out.
+        ram_bytes_per_vector: of index, word statistics and cache.
+        disk_bytes_per_vector: of the index.
+        hit_ratio: requests served from a cache.
+        wrong_hits: requests served with another question's answer.
+        evidence_recall: mean over questions.
+        answer_kept: mean over questions.
+        differences: of both qualities to the baseline; empty for the baseline itself.
+        on: whether it is part of the combination.
+        reason: why not, or what it rests on.
+        certificate: of the compact index's recall.
+    """
+
+    name: str
+    setting: str
+    bill: Bill
+    usd_per_1000: Decimal
+    input_tokens: float
+    output_tokens: float
+    ms: float
+    ram_bytes_per_vector: float
+    disk_bytes_per_vector: float
+    hit_ratio: float
+    wrong_hits: int
+    evidence_recall: float
+    answer_kept: float
+    differences: Mapping[str, PairedDifference] = field(default_factory=dict)
+    on: bool = True
+    reason: str = ""
+    certificate: Certificate | None = None
+
+    @property
+    def quality(self) -> PairedDifference | None:
+        """The worse of the two paired differences; None for the baseline."""
+        return worse_of(self.differences)[1] if self.differences else None
+
+    @property
+    def held(self) -> bool:
+        """Whether the lower bound of both qualities lies above -2 points."""
+        return self.quality is None or self.quality.lower > HELD_POINTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningPoint:
+    """A setting tried on the tuning questions.
+
+    Args:
+        lever: whose setting.
+        setting: in words.
+        input_tokens: sent a question.
+        evidence_recall: mean over the tuning questions.
+        passed: held quality there.
+        chosen: went on to be reported.
+    """
+
+    lever: str
+    setting: str
+    input_tokens: float
+    evidence_recall: float
+    passed: bool
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavingsReport:
+    """Everything a savings run found, ready to print, to plot and to compare.
+
+    Args:
+        baseline: the usual road.
+        levers: each alone.
+        combined: those that hold quality, together, tuned together.
+        without_cache: the same without any cache: what is saved when no question repeats.
+        steps: the combination built up lever by lever, for the waterfall.
+        tuning: every setting that was tried.
+        traps: pairs of look-alike questions asked of the caches, and those answered wrongly.
+        traffic: in words.
+        about: environment, data, prices, seeds.
+        options: of the run.
+    """
+
+    baseline: LeverResult
+    levers: tuple[LeverResult, ...]
+    combined: LeverResult
+    without_cache: LeverResult
+    steps: tuple[LeverResult, ...]
+    tuning: tuple[TuningPoint, ...]
+    traps: Mapping[str, Any]
+    traffic: str
+    about: Mapping[str, Any]
+    options: SavingsOptions
+
+    def ratio(self, lever: LeverResult, name: str) -> float:
+        """A figure of a lever over the baseline's; 0 where the baseline has none."""
+        before = float(getattr(self.baseline, name))
+        return float(getattr(lever, name)) / before if before else 0.0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """``{name, unit, value, range, extra}`` of every lever, as every bench writes them."""
+        found = []
+        for lever in (*self.levers, self.combined, self.without_cache):
+            found.extend(self._rows_of(lever))
+        return found
+
+    def _rows_of(self, lever: LeverResult) -> list[dict[str, Any]]:
+        quality = lever.quality
+        extra = {"setting": lever.setting, "on": lever.on, "held": lever.held}
+        spread = [quality.lower, quality.upper] if quality else None
+        values: list[tuple[str, str, float, Any]] = [
+            ("usd_ratio", "ratio", self.ratio(lever, "usd_per_1000"), None),
+            ("input_tokens_ratio", "ratio", self.ratio(lever, "input_tokens"), None),
+            ("ram_ratio", "ratio", self.ratio(lever, "ram_bytes_per_vector"), None),
+            ("quality_diff", "share of questions", quality.mean if quality else 0.0, spread),
+            ("quality_diff_lower", "share of questions", quality.lower if quality else 0.0, None),
+        ]
+        return [
+            {
+                "name": f"savings/{lever.name}/{name}",
+                "unit": unit,
+                "value": value,
+                "range": interval,
+                "extra": extra,
+            }
+            for name, unit, value, interval in values
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON that ``--json`` writes: rows first, then everything they rest on."""
+        from ragopt.report.serialise import plain
+
+        return {
+            "kind": "ragopt savings",
+            "rows": self.rows(),
+            "about": plain(self.about),
+            "options": plain(self.options),
+            "traffic": self.traffic,
+            "traps": plain(self.traps),
+            "baseline": plain(self.baseline),
+            "levers": plain(self.levers),
+            "combined": plain(self.combined),
+            "without_cache": plain(self.without_cache),
+            "steps": plain(self.steps),
+            "tuning": plain(self.tuning),
+        }
+
+    def to_html(self) -> str:
+        """One self-contained page: table, waterfall, Pareto picture."""
+        from ragopt.report.savings_html import savings_page
+
+        return savings_page(self)
+
+    def _repr_html_(self) -> str:
+        from ragopt.report.savings_html import savings_fragment
+
+        return savings_fragment(self)
+
+    def __repr__(self) -> str:
+        saved = 1 - self.ratio(self.combined, "usd_per_1000")
+        return f"<SavingsReport: {saved:.0%} of the bill saved, quality {verdict(self.combined)}>"
+
+
+def verdict(lever: LeverResult) -> str:
+    """Whether a lever holds quality, with its paired difference in points."""
+    if lever.quality is None:
+        return "as it is"
+    return (
+        f"{'held' if lever.held else 'not held'} "
+        f"({lever.quality.mean * 100:+.1f} points, at least {lever.quality.lower * 100:+.1f})"
+    )

@@ -1,0 +1,105 @@
+"""Traffic: which questions are asked, in which words, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragopt.errors import InputError
+
+__all__ = ["Request", "Traffic", "zipf_traffic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question as it arrives.
+
+    Args:
+        text: the wording.
+        item: which question it is a wording of.
+    """
+
+    text: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Requests in order of arrival, and how they were drawn.
+
+    Args:
+        requests: in order.
+        exponent: of the Zipf law.
+        seed: of the draw.
+    """
+
+    requests: tuple[Request, ...]
+    exponent: float
+    seed: int
+
+    @property
+    def repeated_ratio(self) -> float:
+        """Share of requests whose very words were asked before."""
+        return 1 - len({request.text for request in self.requests}) / max(1, len(self.requests))
+
+    @property
+    def rephrased_ratio(self) -> float:
+        """Share of requests in new words for a question that was asked before."""
+        texts: set[str] = set()
+        items: set[str] = set()
+        rephrased = 0
+        for request in self.requests:
+            rephrased += request.text not in texts and request.item in items
+            texts.add(request.text)
+            items.add(request.item)
+        return rephrased / max(1, len(self.requests))
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.requests):,} requests, Zipf exponent {self.exponent:g}, seed {self.seed}: "
+            f"{self.repeated_ratio:.0%} repeat earlier words, {self.rephrased_ratio:.0%} put an "
+            "earlier question in new words"
+        )
+
+
+def zipf_traffic(
+    wordings: Sequence[tuple[str, Sequence[str]]],
+    count: int,
+    *,
+    exponent: float = 0.8,
+    seed: int = 0,
+) -> Traffic:
+    """Every wording once, and further requests whose questions follow a Zipf law; all shuffled.
+
+    Once each, so that quality is measured on all of them; a request drawn by the law comes in any
+    wording of its question, evenly.
+
+    The question of rank r is asked with a probability proportional to ``r ** -exponent``; which
+    question has which rank is drawn too. Web search queries follow exponents of about 0.8
+    (Baeza-Yates et al., 2007, "The impact of caching on search engines").
+
+    Args:
+        wordings: id of a question and its wordings, at least one each.
+        count: number of requests; raised to the number of wordings where that is larger.
+        exponent: 0 asks all questions alike; larger ones repeat more.
+        seed: of the draw.
+
+    Raises:
+        InputError: no question, one without wording, a count below 1, or a negative exponent.
+    """
+    if not wordings or not all(texts for _, texts in wordings):
+        raise InputError("traffic needs at least one question, and a wording of each")
+    if count < 1 or not exponent >= 0:
+        raise InputError(f"count={count}, exponent={exponent}: expected count >= 1, exponent >= 0")
+    rng = np.random.default_rng(seed)
+    weights = np.arange(1, len(wordings) + 1) ** -float(exponent)
+    requests = [Request(text, item) for item, texts in wordings for text in texts]
+    ranks = rng.permutation(len(wordings))
+    further = max(0, count - len(requests))
+    for place in ranks[rng.choice(len(wordings), size=further, p=weights / weights.sum())]:
+        item, texts = wordings[place]
+        requests.append(Request(texts[int(rng.integers(len(texts)))], item))
+    order = rng.permutation(len(requests))
+    return Traffic(requests=tuple(requests[place] for place in order), exponent=exponent, seed=seed)

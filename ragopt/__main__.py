@@ -1,0 +1,5 @@
+"""``python -m ragopt``."""
+
+from ragopt.cli import main
+
+main()

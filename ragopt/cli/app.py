@@ -1,0 +1,69 @@
+"""The typer application, and how errors reach the user: one sentence, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+import ragopt
+from ragopt.cli.demo import demo
+from ragopt.cli.savings import savings
+from ragopt.errors import BackendMissing, InputError, RagoptError, UnknownPrice
+
+__all__ = ["app", "run"]
+
+_UNUSABLE_INPUT = 2
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ragopt",
+    help="Make retrieval-augmented generation cheap without making it worse, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(demo)
+app.command()(savings)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ragopt {ragopt.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Make retrieval-augmented generation cheap without making it worse, and prove it."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; return the exit status."""
+    errors = Console(stderr=True)
+    try:
+        app(args=list(arguments), standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        errors.print(
+            "[yellow]Interrupted.[/] Nothing was half-written; run it again, finished embeddings "
+            "are kept."
+        )
+        return _INTERRUPTED
+    except RagoptError as error:
+        errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        unusable = isinstance(error, (InputError, UnknownPrice, BackendMissing))
+        return _UNUSABLE_INPUT if unusable else 1
+    return 0

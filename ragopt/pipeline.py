@@ -1,0 +1,435 @@
+"""The road of a question: cache, retrieve, compress, ask, account, remember.
+
+Every stage but retrieval and the model is optional, and every stage is accounted for. A stage that
+only saves money never fails a question: when it raises, it is skipped, counted and reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from decimal import Decimal
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragopt.compress.base import Compressed, Compressor, unchanged
+from ragopt.cost.model_prices import Usage
+from ragopt.errors import InputError
+from ragopt.llm.base import (
+    LLM,
+    SYSTEM_PROMPT,
+    AsyncLLM,
+    Completion,
+    Message,
+    acomplete,
+    complete,
+    render_prompt,
+)
+from ragopt.retrieve import Retrieves, Stage
+
+if TYPE_CHECKING:
+    from ragopt.cache import CacheHit, Scope
+    from ragopt.cost.ledger import Ledger
+    from ragopt.cost.model_prices import ModelPrice
+    from ragopt.cost.tokens import TokenCounter
+
+__all__ = ["Answer", "Billing", "Pipeline", "Source"]
+
+ServedFrom = Literal["llm", "exact cache", "semantic cache"]
+_Result = TypeVar("_Result")
+_NOTHING = Decimal(0)
+
+
+class AnswerCache(Protocol):
+    """What the pipeline asks of a cache; `ragopt.cache` has two."""
+
+    def get(
+        self,
+        question: str,
+        *,
+        scope: Scope | None = None,
+        vector: NDArray[np.float32] | None = None,
+    ) -> CacheHit | None:
+        """The cached answer, if one may be served."""
+        ...
+
+    def put(
+        self,
+        question: str,
+        answer: str,
+        *,
+        scope: Scope | None = None,
+        vector: NDArray[np.float32] | None = None,
+        payload: Mapping[str, Any] | None = None,
+        sources: Sequence[str] = (),
+    ) -> int:
+        """Remember an answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A passage that an answer rests on.
+
+    Args:
+        chunk_id: the chunk.
+        document: id of its document.
+        title: the document's title.
+        start: offset of the chunk in the document, in characters.
+    """
+
+    chunk_id: str
+    document: str
+    title: str = ""
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer and what it cost.
+
+    Args:
+        text: what the model, or the cache, said.
+        sources: the passages that were in its prompt.
+        served_from: the model, or the tier of the cache.
+        usage: tokens billed for this question; none for a hit.
+        usage_method: who counted them: ``"provider"``, a tokenizer, or an estimate.
+        cost: US dollars billed, by the price sheet; 0 without a priced model.
+        saved: US dollars less than the same question without cache, tight top-k and compression.
+        context: what the model was given; None for a hit.
+        stages: what each stage did, in order.
+        cached_question: the question that the served answer was given to; None unless a hit.
+    """
+
+    text: str
+    sources: tuple[Source, ...] = ()
+    served_from: ServedFrom = "llm"
+    usage: Usage = field(default_factory=Usage)
+    usage_method: str = ""
+    cost: Decimal = _NOTHING
+    saved: Decimal = _NOTHING
+    context: Compressed | None = None
+    stages: tuple[Stage, ...] = ()
+    cached_question: str | None = None
+
+    @property
+    def ms(self) -> float:
+        """Wall time of all stages, the model's included."""
+        return sum(stage.ms for stage in self.stages)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Billing:
+    """What tokens cost, and where it is written down.
+
+    Args:
+        model: name in the price sheet, such as ``"gpt-5-mini"``; without one nothing is priced.
+        prices: the sheet; the shipped one by default.
+        ledger: every question is recorded there; questions and answers are not.
+        tags: written with every record (team, feature, environment, …).
+        counter: of tokens, where the provider reports none; the best at hand for ``model``.
+
+    Raises:
+        UnknownPrice: the sheet does not know the model.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        prices: Any = None,
+        ledger: Ledger | None = None,
+        tags: Mapping[str, str] | None = None,
+        counter: TokenCounter | None = None,
+    ) -> None:
+        from ragopt.cost.tokens import token_counter
+
+        self.model = model
+        self.price: ModelPrice | None = None
+        if model is not None:
+            from ragopt.cost.prices import PriceSheet
+
+            self.price = (prices or PriceSheet.default()).model(model)
+        self.ledger = ledger
+        self.tags = dict(tags or {})
+        self.counter = counter or token_counter(model)
+
+    def usd(self, usage: Usage) -> Decimal:
+        """US dollars for tokens; 0 without a priced model."""
+        return self.price.cost(usage) if self.price is not None else _NOTHING
+
+    def usage_of(self, messages: Sequence[Message], completion: Completion) -> tuple[Usage, str]:
+        """Tokens of a call and who counted them: the provider first, else the counter."""
+        if completion.usage is not None:
+            return completion.usage, "provider"
+        count = self.counter.count
+        asked = sum(count(message.content) for message in messages)
+        return Usage(input=asked, output=count(completion.text)), self.counter.method
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A question on its way to the model."""
+
+    question: str
+    scope: Scope | None
+    messages: list[Message]
+    context: Compressed
+    vector: NDArray[np.float32]
+    tokens_spared: int
+    stages: tuple[Stage, ...]
+
+
+class Pipeline:
+    """Retrieval-augmented generation in which every stage is accounted for.
+
+    Args:
+        retriever: finds the chunks.
+        llm: any callable from messages to a `ragopt.llm.Completion` or a string, synchronous or
+            asynchronous.
+        compressor: shortens the context; none by default.
+        max_context_tokens: budget for the compressor; it decides itself by default.
+        cache: serves answers given before; none by default.
+        billing: prices and ledger; tokens are counted but not priced by default.
+        system_prompt: the stable beginning of every prompt.
+
+    Attributes:
+        failures: how often each stage was skipped because it raised.
+
+    Example:
+        >>> from ragopt import Pipeline                                     # doctest: +SKIP
+        >>> pipeline = Pipeline(retriever, llm=client, cache=cache)         # doctest: +SKIP
+        >>> pipeline.ask("How do I rotate a key?").saved                    # doctest: +SKIP
+        Decimal('0.000412')
+    """
+
+    def __init__(
+        self,
+        retriever: Retrieves,
+        llm: LLM | AsyncLLM | Callable[[Sequence[Message]], str],
+        *,
+        compressor: Compressor | None = None,
+        max_context_tokens: int | None = None,
+        cache: AnswerCache | None = None,
+        billing: Billing | None = None,
+        system_prompt: str = SYSTEM_PROMPT,
+    ) -> None:
+        if not callable(llm):
+            raise InputError(
+                f"llm is {type(llm).__name__}, expected a callable from messages to a Completion "
+                "or a string"
+            )
+        self.retriever = retriever
+        self.llm = llm
+        self.compressor = compressor
+        self.max_context_tokens = max_context_tokens
+        self.cache = cache
+        self.billing = billing or Billing()
+        self.system_prompt = system_prompt
+        self.failures: Counter[str] = Counter()
+        self._counting = threading.Lock()
+
+    def ask(self, question: str, *, scope: Scope | None = None) -> Answer:
+        """Answer a question.
+
+        Args:
+            question: as the user put it.
+            scope: of the cache; only answers of an equal scope are served.
+
+        Raises:
+            InputError: a blank question, or an asynchronous ``llm`` (use `aask`).
+            ProviderError: the model failed; whatever else ``llm`` raises passes through.
+        """
+        prepared = self._prepare(question, scope)
+        if isinstance(prepared, Answer):
+            return prepared
+        begin = perf_counter()
+        completion = complete(self.llm, prepared.messages)  # type: ignore[arg-type]
+        return self._finish(prepared, completion, _ms(begin))
+
+    async def aask(self, question: str, *, scope: Scope | None = None) -> Answer:
+        """`ask` for asynchronous code: the event loop is never blocked.
+
+        Raises:
+            InputError: a blank question.
+            ProviderError: as `ask`.
+        """
+        prepared = await asyncio.to_thread(self._prepare, question, scope)
+        if isinstance(prepared, Answer):
+            return prepared
+        begin = perf_counter()
+        completion = await acomplete(self.llm, prepared.messages)
+        return await asyncio.to_thread(self._finish, prepared, completion, _ms(begin))
+
+    # Before the model ---------------------------------------------------------------------
+
+    def _prepare(self, question: str, scope: Scope | None) -> Answer | _Prepared:
+        if not isinstance(question, str) or not question.strip():
+            raise InputError(f"question={question!r}: expected a text with at least one word")
+        stages: list[Stage] = []
+        hit = self._look_up(question, scope, stages)
+        if hit is not None:
+            return self._served(hit, stages)
+        found = self.retriever.retrieve(question)
+        stages.extend(found.stages)
+        context = self._compress(question, list(found.hits), stages)
+        passages = [(part.chunk.title, part.text) for part in context.chunks]
+        plain = self._rendered_tokens(found.plain)
+        return _Prepared(
+            question=question,
+            scope=scope,
+            messages=render_prompt(question, passages, system=self.system_prompt),
+            context=context,
+            vector=found.vector,
+            tokens_spared=max(0, plain - context.tokens_after),
+            stages=tuple(stages),
+        )
+
+    def _look_up(self, question: str, scope: Scope | None, stages: list[Stage]) -> CacheHit | None:
+        cache = self.cache
+        if cache is None:
+            return None
+        hit, stage = self._guarded("cache", lambda: cache.get(question, scope=scope))
+        note = "miss" if hit is None else f"{hit.tier} hit, similarity {hit.similarity:.3f}"
+        stages.append(stage if stage.failed else replace(stage, note=note))
+        return hit
+
+    def _served(self, hit: CacheHit, stages: list[Stage]) -> Answer:
+        paid = Decimal(str(hit.payload.get("usd", "0")))
+        answer = Answer(
+            text=hit.answer,
+            sources=tuple(Source(*source) for source in hit.payload.get("sources", ())),
+            served_from="exact cache" if hit.tier == "exact" else "semantic cache",
+            usage_method="none",
+            saved=paid,
+            stages=tuple(stages),
+            cached_question=hit.question,
+        )
+        return self._recorded(answer)
+
+    def _compress(self, question: str, hits: list[Any], stages: list[Stage]) -> Compressed:
+        count = self.billing.counter.count
+        compressor = self.compressor
+        if compressor is None:
+            return unchanged(hits, count, "no compressor")
+        compressed, stage = self._guarded(
+            "compress",
+            lambda: compressor.compress(question, hits, max_tokens=self.max_context_tokens),
+        )
+        if compressed is None:
+            stages.append(stage)
+            return unchanged(hits, count, "the compressor failed")
+        stages.append(
+            replace(
+                stage,
+                tokens_before=compressed.tokens_before,
+                tokens_after=compressed.tokens_after,
+                note=compressed.skipped_reason or "",
+            )
+        )
+        return compressed
+
+    def _rendered_tokens(self, hits: Sequence[Any]) -> int:
+        return unchanged(hits, self.billing.counter.count, "").tokens_after
+
+    # After the model ----------------------------------------------------------------------
+
+    def _finish(self, prepared: _Prepared, completion: Completion, ms: float) -> Answer:
+        usage, method = self.billing.usage_of(prepared.messages, completion)
+        stages = [*prepared.stages, Stage(name="llm", ms=ms, note=completion.model)]
+        cost = self.billing.usd(usage)
+        without = replace(usage, input=usage.input + prepared.tokens_spared)
+        answer = Answer(
+            text=completion.text,
+            sources=tuple(
+                Source(part.chunk.id, part.chunk.source, part.chunk.title, part.chunk.start)
+                for part in prepared.context.chunks
+            ),
+            usage=usage,
+            usage_method=method,
+            cost=cost,
+            saved=self.billing.usd(without) - cost,
+            context=prepared.context,
+            stages=tuple(stages),
+        )
+        return self._recorded(self._remembered(prepared, answer))
+
+    def _remembered(self, prepared: _Prepared, answer: Answer) -> Answer:
+        cache = self.cache
+        if cache is None:
+            return answer
+        payload = {
+            "usd": str(answer.cost + answer.saved),
+            "sources": [
+                [source.chunk_id, source.document, source.title, source.start]
+                for source in answer.sources
+            ],
+        }
+        _, stage = self._guarded(
+            "remember",
+            lambda: cache.put(
+                prepared.question,
+                answer.text,
+                scope=prepared.scope,
+                vector=prepared.vector,
+                payload=payload,
+                sources=sorted({source.document for source in answer.sources}),
+            ),
+        )
+        return replace(answer, stages=(*answer.stages, stage))
+
+    def _recorded(self, answer: Answer) -> Answer:
+        ledger = self.billing.ledger
+        if ledger is None:
+            return answer
+        _, stage = self._guarded("ledger", lambda: ledger.record(self._event(answer)))
+        return replace(answer, stages=(*answer.stages, stage))
+
+    def _event(self, answer: Answer) -> Any:
+        from ragopt.cost.ledger import CostEvent
+
+        return CostEvent(
+            time=datetime.now(timezone.utc),
+            kind="llm" if answer.served_from == "llm" else "cache",
+            model=self.billing.model or "unpriced",
+            usage=answer.usage,
+            price_id=self.billing.price.price_id if self.billing.price else "",
+            usd=answer.cost,
+            saved_usd=answer.saved,
+            ms=answer.ms,
+            outcome=answer.served_from,
+            tags=self.billing.tags,
+        )
+
+    def _guarded(self, name: str, call: Callable[[], _Result]) -> tuple[_Result | None, Stage]:
+        """Run a stage that may not fail the question; its error goes into the stage's note."""
+        begin = perf_counter()
+        try:
+            return call(), Stage(name=name, ms=_ms(begin))
+        except Exception as error:  # noqa: BLE001 - whatever fails here must not fail the question
+            with self._counting:
+                self.failures[name] += 1
+            return None, Stage(name=name, ms=_ms(begin), note=repr(error), failed=True)
+
+    def __repr__(self) -> str:
+        parts = {
+            "retriever": self.retriever,
+            "compressor": self.compressor,
+            "cache": self.cache,
+            "model": self.billing.model,
+        }
+        shown = ", ".join(f"{name}={part!r}" for name, part in parts.items() if part is not None)
+        return f"Pipeline({shown})"
+
+
+def _ms(begin: float) -> float:
+    return (perf_counter() - begin) * 1e3

@@ -1,0 +1,217 @@
+"""From a question to the chunks that go into its prompt: search, fuse, rerank, cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragopt.chunk import Chunk, Hit
+from ragopt.errors import InputError
+from ragopt.rerank import Cut, FixedK, Reranker, reciprocal_rank_fusion, rerank
+
+if TYPE_CHECKING:
+    from ragopt.embed import Embedder
+    from ragopt.indexes import VectorIndex
+    from ragopt.indexes.lexical import LexicalIndex
+
+__all__ = ["Retrieved", "Retriever", "Retrieves", "Stage"]
+
+_CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What one stage of the road did to one question.
+
+    Args:
+        name: of the stage.
+        ms: wall time.
+        tokens_before: of the context, where the stage changes it.
+        tokens_after: likewise.
+        pages_read: 4 KiB pages asked of the disk or the page cache.
+        bytes_read: bytes in these pages.
+        note: what was found or decided, or why the stage did nothing.
+        failed: the stage raised, was skipped, and the question went on without it.
+    """
+
+    name: str
+    ms: float
+    tokens_before: int = 0
+    tokens_after: int = 0
+    pages_read: int = 0
+    bytes_read: int = 0
+    note: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """What was found for a question.
+
+    Args:
+        hits: what goes on, best first.
+        plain: the first ``k`` of the search itself: what would have gone on without reranking.
+        vector: of the question, (dim,).
+        stages: what each stage did.
+    """
+
+    hits: tuple[Hit, ...]
+    plain: tuple[Hit, ...]
+    vector: NDArray[np.float32]
+    stages: tuple[Stage, ...]
+
+
+class Retrieves(Protocol):
+    """Anything that finds chunks for a question; `Retriever` is ragopt's own."""
+
+    def retrieve(self, question: str, vector: NDArray[np.float32] | None = None) -> Retrieved:
+        """Chunks for a question, whose vector may be known already."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retriever:
+    """Vector search, lexical search beside it, reranking and the cut; the last three optional.
+
+    Args:
+        chunks: the chunk of each id in the index.
+        embedder: the one that the index was built with.
+        index: vector index over the chunks.
+        k: how many chunks go on when there is no ``cut``.
+        candidates: how many the searches bring in; ``k`` without a reranker, else 50.
+        lexical: joined to the vector search by reciprocal rank fusion.
+        reranker: puts the candidates in order.
+        prior_weight: of the search's own score beside the reranker's; see `ragopt.rerank.rerank`.
+        cut: decides how many go on.
+        knobs: search-time knobs of the index; its tuned ones by default.
+
+    Raises:
+        InputError: sizes below 1, or an index that does not fit chunks or embedder.
+    """
+
+    chunks: Sequence[Chunk]
+    embedder: Embedder
+    index: VectorIndex
+    k: int = 10
+    candidates: int | None = None
+    lexical: LexicalIndex | None = None
+    reranker: Reranker | None = None
+    prior_weight: float = 0.0
+    cut: Cut | None = None
+    knobs: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or (self.candidates is not None and self.candidates < self.k):
+            raise InputError(
+                f"k={self.k}, candidates={self.candidates}: expected 1 <= k <= candidates"
+            )
+        if self.index.dim != self.embedder.dim:
+            raise InputError(
+                f"the index has {self.index.dim} dimensions, the embedder {self.embedder.id!r} "
+                f"{self.embedder.dim}; use the embedder that the index was built with"
+            )
+        if len(self.index) > len(self.chunks):
+            raise InputError(
+                f"the index holds {len(self.index)} vectors, but there are {len(self.chunks)} "
+                "chunks; build both from the same documents"
+            )
+
+    def embed(self, question: str) -> NDArray[np.float32]:
+        """Vector of the question, (dim,)."""
+        return np.asarray(self.embedder.embed([question])[0], dtype=np.float32)
+
+    def retrieve(self, question: str, vector: NDArray[np.float32] | None = None) -> Retrieved:
+        """Chunks for a question.
+
+        A reranker or a cut that raises is skipped and reported: the order of the search stands.
+
+        Args:
+            question: as the user put it.
+            vector: of the question, where it is known already.
+        """
+        stages: list[Stage] = []
+        if vector is None:
+            vector, stage = self._timed_embedding(question)
+            stages.append(stage)
+        hits, stage = self._search(question, vector)
+        stages.append(stage)
+        plain = tuple(hits[: self.k])
+        if self.reranker is not None:
+            hits, stage = self._rerank(question, hits)
+            stages.append(stage)
+        kept, stage = self._cut(hits)
+        stages.append(stage)
+        return Retrieved(hits=tuple(hits[:kept]), plain=plain, vector=vector, stages=tuple(stages))
+
+    def _timed_embedding(self, question: str) -> tuple[NDArray[np.float32], Stage]:
+        begin = perf_counter()
+        vector = self.embed(question)
+        return vector, Stage(name="embed", ms=_ms(begin))
+
+    def _search(self, question: str, vector: NDArray[np.float32]) -> tuple[list[Hit], Stage]:
+        begin = perf_counter()
+        width = self.candidates or (_CANDIDATES if self.reranker is not None else self.k)
+        width = max(width, self.k)
+        found = self.index.search(vector, width, where=None, **self.knobs)
+        ids, scores = found.ids[0], found.scores[0]
+        if self.lexical is not None:
+            words = self.lexical.search(question, width)
+            ids, scores = _fuse(ids, words.ids[0])
+        hits = [
+            Hit(self.chunks[int(place)], float(score))
+            for place, score in zip(ids, scores, strict=True)
+            if place >= 0
+        ]
+        stage = Stage(
+            name="search",
+            ms=_ms(begin),
+            pages_read=found.stats.pages_read,
+            bytes_read=found.stats.bytes_read,
+            note=f"{len(hits)} candidates",
+        )
+        return hits, stage
+
+    def _rerank(self, question: str, hits: list[Hit]) -> tuple[list[Hit], Stage]:
+        begin = perf_counter()
+        if self.reranker is None:
+            return hits, Stage(name="rerank", ms=0.0)
+        try:
+            ranked = rerank(self.reranker, question, hits, prior_weight=self.prior_weight)
+        except Exception as error:  # noqa: BLE001 - whatever fails here must not fail the question
+            return hits, Stage(name="rerank", ms=_ms(begin), note=repr(error), failed=True)
+        return ranked, Stage(name="rerank", ms=_ms(begin), note=f"{len(ranked)} scored")
+
+    def _cut(self, hits: Sequence[Hit]) -> tuple[int, Stage]:
+        begin = perf_counter()
+        cut = self.cut or FixedK(self.k)
+        try:
+            kept = max(0, min(len(hits), int(cut.keep(hits))))
+        except Exception as error:  # noqa: BLE001 - as above
+            kept = min(self.k, len(hits))
+            return kept, Stage(name="cut", ms=_ms(begin), note=repr(error), failed=True)
+        return kept, Stage(name="cut", ms=_ms(begin), note=f"{kept} of {len(hits)} kept")
+
+
+def _fuse(
+    first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Both result lists as one, by reciprocal rank; an id missing from a list ranks last in it."""
+    ids = np.array(list(dict.fromkeys([*first[first >= 0], *second[second >= 0]])), dtype=np.int64)
+    scores = [_descending_places(ids, listed[listed >= 0]) for listed in (first, second)]
+    fused = reciprocal_rank_fusion(scores)
+    order = np.argsort(-fused, kind="stable")
+    return ids[order], fused[order]
+
+
+def _descending_places(ids: NDArray[np.int64], listed: NDArray[np.int64]) -> NDArray[np.float64]:
+    place = {int(number): -rank for rank, number in enumerate(listed)}
+    return np.array([place.get(int(number), -len(ids)) for number in ids], dtype=np.float64)
+
+
+def _ms(begin: float) -> float:
+    return (perf_counter() - begin) * 1e3
