@@ -196,7 +196,7 @@ class Workbench:
         """The road of a question under a setting."""
         compressor = None
         if setting.keep_ratio is not None:
-            options = ExtractiveOptions(keep_ratio=setting.keep_ratio)
+            options = ExtractiveOptions(keep_ratio=setting.keep_ratio, min_gain=0.05)
             compressor = Extractive(options, count=self.billing.counter.count)
         return Pipeline(
             retriever or self.retriever(setting),
@@ -277,7 +277,7 @@ class Workbench:
                         given_to[request.text] = (request.item, outcome)
                     outcomes.append(outcome)
                     step()
-                size = cache.ram_bytes
+                size = getattr(cache, "ram_bytes", 0)
             finally:
                 cache.close()
         return Measured(

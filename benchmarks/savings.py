@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure_savings"]
 
-_KEEP_RATIOS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+_KEEP_RATIOS = (0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3)
 _FIXED_CUTS: tuple[Cut, ...] = tuple(FixedK(k) for k in (9, 8, 7, 6, 5, 4, 3))
 _CUTS: tuple[Cut, ...] = (*_FIXED_CUTS, *(LargestGap(k_min=low, k_max=9) for low in (5, 4, 3)))
 _TRIALS = 3  # settings of one lever that may be judged on the report questions

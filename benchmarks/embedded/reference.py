@@ -142,16 +142,24 @@ def _c_docstrings() -> Iterator[Document]:
             continue
         public = module_name.removeprefix("_")
         yield from _runtime_docstring(module, public)
-        for name, value in sorted(vars(module).items()):
-            if name.startswith("_") or isinstance(value, types.ModuleType):
-                continue
-            if not callable(value):
-                continue
+        for name, value in sorted(_own_callables(module)):
             yield from _runtime_docstring(value, f"{public}.{name}")
             if isinstance(value, type):
                 for inner, member in sorted(vars(value).items()):
                     if not inner.startswith("_"):
                         yield from _runtime_docstring(member, f"{public}.{name}.{inner}")
+
+
+def _own_callables(module: types.ModuleType) -> Iterator[tuple[str, object]]:
+    """Public functions and types that the module was built with, whatever a program put there.
+
+    Test runners and notebooks replace the hooks of ``sys``, which keeps the originals, and add
+    to ``builtins``.
+    """
+    for name, value in vars(module).items():
+        original = vars(module).get(f"__{name}__", value)
+        if not name.startswith("_") and isinstance(original, (types.BuiltinFunctionType, type)):
+            yield name, original
 
 
 def _runtime_docstring(value: object, name: str) -> Iterator[Document]:

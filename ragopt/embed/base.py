@@ -49,15 +49,22 @@ def unit_rows(vectors: ArrayLike, *, count: int, who: str) -> NDArray[np.float32
         who: named in messages.
 
     Raises:
-        InputError: another shape, or values that are NaN or infinite.
+        InputError: no numbers, another shape, or values that are NaN or infinite.
     """
-    array = np.asarray(vectors, dtype=np.float32)
-    if array.ndim != 2 or array.shape[0] != count:
+    try:
+        with np.errstate(over="ignore"):  # too large for float32: infinite, and rejected below
+            array = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{who} returned no table of numbers ({error}), expected (n, dim)"
+        ) from error
+    if array.ndim != 2 or array.shape[0] != count or not array.shape[1]:
         raise InputError(f"{who} returned shape {array.shape} for {count} texts, expected (n, dim)")
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise InputError(f"{who} returned NaN or infinite values for text number {row}")
-    lengths = np.linalg.norm(array, axis=1, keepdims=True)
+    # In float32 the squares of very long and very short rows overflow and vanish.
+    lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))[:, None]
     return np.asarray(array / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 

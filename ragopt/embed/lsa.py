@@ -29,7 +29,8 @@ __all__ = ["LSAEmbedder"]
 _KIND = "lsa-embedder"
 _VERSION = 1
 _OVERSAMPLING = 16  # extra random directions, and
-_POWER_ITERATIONS = 4  # passes: Halko, Martinsson and Tropp (2011), remark 4.3 and section 4.5
+_POWER_ITERATIONS = 2  # passes: Halko, Martinsson and Tropp (2011), remark 4.3 and section 4.5
+_ROUNDING = 1e-5  # what is smaller than so much of the largest is float32 noise
 
 
 class LSAEmbedder:
@@ -70,7 +71,10 @@ class LSAEmbedder:
         return cls(vocabulary, (directions * weights[:, None]).astype(np.float32))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, dim) with rows of length one; zero for a text without a known word."""
+        """Vectors (n, dim) with rows of length one.
+
+        Zero for a text without a known word, or whose words the kept directions do not tell of.
+        """
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         for row, text in zip(vectors, texts, strict=True):
             counts = Counter(
@@ -79,7 +83,9 @@ class LSAEmbedder:
             if counts:
                 weights = 1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))
                 vector = weights @ self._projection[list(counts)]
-                row[:] = vector / (np.linalg.norm(vector) or 1)
+                length = np.linalg.norm(vector)
+                if length > _ROUNDING * np.linalg.norm(weights):
+                    row[:] = vector / length
         return vectors
 
     def save(self, path: Path | str) -> None:
@@ -159,18 +165,28 @@ def _tf_idf(counts: csr_matrix, weights: NDArray[np.float64]) -> csr_matrix:
 
 
 def _right_singular_vectors(rows: Any, rank: int, seed: int) -> NDArray[np.float32]:
-    """Leading right singular vectors (terms, rank) by randomised subspace iteration.
+    """Leading right singular vectors (terms, rank or fewer) by randomised subspace iteration.
 
     Halko, Martinsson and Tropp (2011), algorithms 4.4 and 5.1. Signs are fixed so that one seed
     gives one result on every platform up to rounding.
     """
     width = min(rank + _OVERSAMPLING, *rows.shape)
     block = np.random.default_rng(seed).standard_normal((rows.shape[1], width), dtype=np.float32)
-    sample = rows @ block
     for _ in range(_POWER_ITERATIONS):
-        sample = rows @ np.linalg.qr(rows.T @ np.linalg.qr(sample)[0])[0]
-    basis = np.linalg.qr(sample)[0]
-    _, _, right = np.linalg.svd((rows.T @ basis).T, full_matrices=False)
-    vectors = right[:rank].T
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(rank)])
+        block = rows.T @ _orthonormal(rows @ block)
+    vectors = _orthonormal(rows.T @ _orthonormal(rows @ block))[:, :rank]
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
     return np.asarray(vectors * signs, dtype=np.float32)
+
+
+def _orthonormal(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Left singular vectors of a tall block, largest first, from its Gram matrix.
+
+    Two matrix products and a small eigenproblem: some ten times faster than Householder QR, and
+    exact enough here, since the columns come from an orthonormal block and the squared spread of
+    a corpus's leading singular values is far from single precision's limit.
+    """
+    squares, right = np.linalg.eigh((block.T @ block).astype(np.float64))
+    kept = squares > _ROUNDING * squares[-1]
+    scaled = (right[:, kept] / np.sqrt(squares[kept]))[:, ::-1]
+    return np.asarray(block @ scaled.astype(np.float32), dtype=np.float32)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.embed.base import Embedder
+from ragopt.errors import InputError
 from ragopt.storage import Database, DatabaseFormat
 
 __all__ = ["StoredEmbedder"]
@@ -66,7 +67,13 @@ class StoredEmbedder:
         return self._embedder.id
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, dim), stored ones first, the others through the inner embedder."""
+        """Vectors (n, dim), stored ones first, the others through the inner embedder.
+
+        Raises:
+            InputError: the inner embedder returned another shape than (n, dim), NaN or infinity.
+            IndexCorrupt: the file was damaged in the meantime.
+            StorageError: it cannot be written.
+        """
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _TEXTS_A_BATCH):
             stop = start + _TEXTS_A_BATCH
@@ -82,13 +89,21 @@ class StoredEmbedder:
         known = self._read(keys)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:
-            embedded = self._embedder.embed(list(new.values()))
-            fresh = dict(zip(new, embedded, strict=True))
+            fresh = dict(zip(new, self._embed_new(list(new.values())), strict=True))
             self._write(fresh)
             known |= fresh
         self.misses += len(new)
         self.hits += len(texts) - len(new)
         return np.stack([known[key] for key in keys])
+
+    def _embed_new(self, texts: list[str]) -> NDArray[np.float32]:
+        vectors = np.asarray(self._embedder.embed(texts), dtype=np.float32)
+        if vectors.shape != (len(texts), self.dim) or not np.isfinite(vectors).all():
+            raise InputError(
+                f"embedder {self.id!r} returned shape {vectors.shape}, expected finite numbers of "
+                f"shape {(len(texts), self.dim)}; nothing was stored"
+            )
+        return vectors
 
     def _key(self, text: str) -> bytes:
         owner = hashlib.sha256(self.id.encode()).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ragopt.errors import BackendMissing, InputError
 from ragopt.quality import data_hash
 
 __all__ = ["SentenceTransformerEmbedder"]
+
+_MODEL_FILES = frozenset({".bin", ".json", ".model", ".safetensors", ".txt"})
 
 
 class SentenceTransformerEmbedder:
@@ -26,7 +29,8 @@ class SentenceTransformerEmbedder:
 
     Raises:
         BackendMissing: sentence-transformers is not installed.
-        InputError: there is no such model, or it could not be loaded or downloaded.
+        InputError: there is no such model, it could not be loaded or downloaded, or a batch size
+            below 1.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class SentenceTransformerEmbedder:
             raise BackendMissing(
                 "sentence-transformers", "models", "embedding with a transformer model"
             ) from error
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}: expected at least 1")
         self._name = str(model)
         self._batch_size = batch_size
         try:
@@ -73,13 +79,25 @@ class SentenceTransformerEmbedder:
 
 
 def _identity(name: str, revision: str | None) -> str:
-    """Name and revision; for a local folder its last part and a hash of its configuration."""
+    """Name and revision; for a local folder its last part and a hash of what it holds.
+
+    Weights are read in full (some 1 GB/s): two trainings of one model differ in nothing else.
+    """
     folder = Path(name)
     if not folder.is_dir():
         return f"{name}@{revision or 'default'}"
-    described = [
-        f"{path.name}:{path.stat().st_size}".encode()
+    parts = [
+        part
         for path in sorted(folder.rglob("*"))
-        if path.suffix in {".json", ".safetensors", ".bin"}
+        if path.suffix in _MODEL_FILES
+        for part in (path.relative_to(folder).as_posix(), _digest(path))
     ]
-    return f"{folder.name}@{data_hash(*described)}"
+    return f"{folder.resolve().name}@{data_hash(*parts)}"
+
+
+def _digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.digest()
