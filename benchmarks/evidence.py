@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ragopt.benchmarks.embedded.questions import Question, fold, resolve
 
+from ragopt.benchmarks.embedded.questions import Question, fold, resolve
+from ragopt.cache import normalise
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
 
 if TYPE_CHECKING:
     from ragopt.compress import Compressed
-
     from ragopt.questions import EvalQuestion
 
 __all__ = ["EvalItem", "from_embedded", "from_user", "split"]
@@ -40,13 +40,13 @@ class EvalItem:
 
     def evidence_in(self, context: Compressed) -> bool:
         """Whether the evidence of a gold chunk is in the context (any gold chunk suffices)."""
-        answer = fold(self.answer)
-        kept = [fold(part.text) for part in context.chunks if part.chunk.id in self.gold]
+        answer = _folded(self.answer)
+        kept = [_folded(part.text) for part in context.chunks if part.chunk.id in self.gold]
         return any(text and answer in text for text in kept)
 
     def answer_in(self, text: str) -> bool:
         """Whether the answer's words stand in a text; without an answer nothing can be said."""
-        return bool(self.answer) and fold(self.answer).casefold() in fold(text).casefold()
+        return bool(self.answer) and _folded(self.answer) in _folded(text)
 
 
 def from_embedded(questions: Iterable[Question], chunks: Sequence[Chunk]) -> list[EvalItem]:
@@ -98,19 +98,24 @@ def from_user(
 
 def _gold_chunks(question: EvalQuestion, chunks: Sequence[Chunk]) -> list[Chunk]:
     if not question.gold:
-        answer = fold(question.answer or "").casefold()
-        return [chunk for chunk in chunks if answer and answer in fold(chunk.text).casefold()]
+        return _holding(question.answer, chunks)
     found: list[Chunk] = []
     for gold in question.gold:
         named = [chunk for chunk in chunks if gold in (chunk.id, *_names(chunk.source))]
         if not named:
-            quotation = fold(gold).casefold()
-            named = [chunk for chunk in chunks if quotation in fold(chunk.text).casefold()]
+            named = _holding(gold, chunks)
         found.extend(named)
-    if not question.answer:
-        return found
-    answer = fold(question.answer).casefold()
-    return [chunk for chunk in found if answer in fold(chunk.text).casefold()]
+    return _holding(question.answer, found) if question.answer else found
+
+
+def _holding(words: str, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The chunks in which the words stand; no words stand nowhere."""
+    sought = _folded(words)
+    return [chunk for chunk in chunks if sought and sought in _folded(chunk.text)]
+
+
+def _folded(text: str) -> str:
+    return fold(text).casefold()
 
 
 def _names(source: str) -> tuple[str, str]:
@@ -123,8 +128,10 @@ def split(
     """Questions to tune on and questions to report on; all wordings of one go together.
 
     Raises:
-        InputError: too few questions for two parts.
+        InputError: too few questions for two parts, or two of one id or in the same words, of
+            which one might be tuned on and the other reported on.
     """
+    _check_distinct(items)
     if len(items) < 4:
         raise InputError(
             f"{len(items)} questions with evidence: tuning and reporting on different ones needs "
@@ -133,3 +140,18 @@ def split(
     order = np.random.default_rng(seed).permutation(len(items))
     cut = min(len(items) - 2, max(2, round(tuning_ratio * len(items))))
     return [items[place] for place in order[:cut]], [items[place] for place in order[cut:]]
+
+
+def _check_distinct(items: Sequence[EvalItem]) -> None:
+    places: dict[str, int] = {}
+    owners: dict[str, int] = {}
+    for place, item in enumerate(items):
+        if places.setdefault(item.id, place) != place:
+            raise InputError(f"question id {item.id!r} occurs twice; expected unique ids")
+        for wording in item.wordings:
+            owner = owners.setdefault(normalise(wording), place)
+            if owner != place:
+                raise InputError(
+                    f"questions {items[owner].id!r} and {item.id!r} are both put as {wording!r}; "
+                    "expected each wording once: leave one of them out"
+                )

@@ -12,23 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
 from ragopt.benchmarks.evidence import EvalItem
 from ragopt.benchmarks.traffic import Traffic
-from ragopt.compress import Extractive, ExtractiveOptions
-from ragopt.rerank import BM25Reranker, CorpusStatistics, Cut, FixedK
-
 from ragopt.cache import ExactCache, SemanticCache
 from ragopt.chunk import Chunk
+from ragopt.compress import Extractive, ExtractiveOptions
 from ragopt.corpus import COSINE_WEIGHT
 from ragopt.llm import ExtractiveAnswerer
 from ragopt.pipeline import Answer, Billing, Pipeline
 from ragopt.quality import PairedDifference, paired_bootstrap
+from ragopt.rerank import BM25Reranker, CorpusStatistics, Cut, FixedK
 from ragopt.retrieve import Retrieved, Retriever, Retrieves
 
 if TYPE_CHECKING:
-    from ragopt.indexes.base import PositionIndex
-
     from ragopt.embed import Embedder
+    from ragopt.indexes.base import PositionIndex
 
 __all__ = ["CacheKind", "Measured", "Outcome", "Setting", "Workbench", "trap_hits", "worse_of"]
 
@@ -165,7 +164,7 @@ class Workbench:
     embedder: Embedder
     indexes: Mapping[str, PositionIndex]
     billing: Billing
-    _outcomes: dict[tuple[Setting, str], Outcome] = field(default_factory=dict, repr=False)
+    _outcomes: dict[tuple[Setting, str, str], Outcome] = field(default_factory=dict, repr=False)
     _found: dict[tuple[str, bool, str], Retrieved] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -249,7 +248,7 @@ class Workbench:
         return self._run_cached(setting, traffic, items, step)
 
     def _stateless(self, setting: Setting, text: str, item: EvalItem) -> Outcome:
-        key = (setting, text)
+        key = (setting, text, item.id)
         if key not in self._outcomes:
             self._outcomes[key] = _outcome(self.pipeline(setting).ask(text), item)
         return self._outcomes[key]
@@ -262,7 +261,7 @@ class Workbench:
         step: Callable[[], None],
     ) -> Measured:
         outcomes: list[Outcome] = []
-        given_to: dict[str, tuple[str, Outcome]] = {}
+        given: dict[tuple[str, str, str], Outcome] = {}  # by wording, question, answer
         with tempfile.TemporaryDirectory() as folder:
             cache = self.cache(setting, Path(folder) / "answers.sqlite")
             try:
@@ -271,18 +270,22 @@ class Workbench:
                     answer = pipeline.ask(request.text)
                     outcome = _outcome(answer, items[request.item])
                     if answer.cached_question is not None:
-                        owner, source = given_to[answer.cached_question]
-                        outcome = _served(outcome, source, right=owner == request.item)
+                        served = (answer.cached_question, request.item, answer.text)
+                        outcome = _served(outcome, given.get(served))
                     else:
-                        given_to[request.text] = (request.item, outcome)
+                        given[request.text, request.item, answer.text] = outcome
                     outcomes.append(outcome)
                     step()
-                size = getattr(cache, "ram_bytes", 0)
+                size = self._cache_bytes(setting, len(cache))
             finally:
                 cache.close()
         return Measured(
             setting, outcomes, [request.item for request in traffic.requests], cache_bytes=size
         )
+
+    def _cache_bytes(self, setting: Setting, entries: int) -> int:
+        """Resident bytes of a cache: answers stay in its file, vectors and their ids do not."""
+        return entries * (4 * self.embedder.dim + 8) if setting.cache == "semantic" else 0
 
     def cache(self, setting: Setting, path: Path | None = None) -> Any:
         """An empty cache of the setting's kind."""
@@ -348,11 +351,8 @@ def _outcome(answer: Answer, item: EvalItem) -> Outcome:
     )
 
 
-def _served(outcome: Outcome, source: Outcome, *, right: bool) -> Outcome:
-    """A hit is as good as the answer it repeats, and worth nothing to another question."""
-    return replace(
-        outcome,
-        evidence=source.evidence if right else 0.0,
-        answer=source.answer if right else (0.0 if not np.isnan(source.answer) else np.nan),
-        wrong=not right,
-    )
+def _served(outcome: Outcome, source: Outcome | None) -> Outcome:
+    """A hit is as good as the answer it repeats; what was never given to this question is wrong."""
+    if source is not None:
+        return replace(outcome, evidence=source.evidence, answer=source.answer)
+    return replace(outcome, wrong=True)

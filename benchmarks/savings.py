@@ -35,13 +35,12 @@ from ragopt.benchmarks.savings_report import (
     TuningPoint,
     verdict,
 )
-from ragopt.benchmarks.traffic import Request, Traffic, zipf_traffic
-from ragopt.indexes import build, tune
-from ragopt.rerank import Cut, FixedK, LargestGap
-
-from ragopt.cost.infrastructure import cheapest_instance, monthly_marginal
+from ragopt.benchmarks.traffic import Request, Traffic, check_apart, zipf_traffic
+from ragopt.cost.infrastructure import cheapest_instance, fleet_monthly, monthly_marginal
 from ragopt.errors import FloorNotMet, InputError
+from ragopt.indexes import build, tune
 from ragopt.quality import Certificate, data_hash
+from ragopt.rerank import Cut, FixedK, LargestGap
 
 if TYPE_CHECKING:
     from ragopt.chunk import Chunk
@@ -84,11 +83,18 @@ def measure_savings(
         progress: told of every step.
 
     Raises:
-        InputError: fewer than four questions, or a model without a price.
+        InputError: fewer than four questions, two alike, vectors that are not those of the
+            chunks, or a model without a price.
     """
     options = options or SavingsOptions()
     if billing.price is None:
         raise InputError("billing has no model; savings in dollars need a priced one")
+    if len(vectors) != len(chunks):
+        raise InputError(
+            f"{len(vectors)} vectors of {len(chunks)} chunks; expected one each, in their order "
+            "(ragopt.corpus.embed_chunks)"
+        )
+    parts = split(items, tuning_ratio=options.tuning_ratio, seed=options.seed)
     report = progress or _silent
     indexes = {}
     for number, (name, spec) in enumerate(_INDEXES.items()):
@@ -96,7 +102,7 @@ def measure_savings(
         indexes[name] = build(spec, vectors, seed=options.seed)
     report("build indexes", len(_INDEXES), len(_INDEXES))
     bench = Workbench(chunks, embedder, indexes, billing)
-    return _Run(bench, items, options, report).report(about or {})
+    return _Run(bench, *parts, options, report).report(about or {})
 
 
 class _Run:
@@ -105,24 +111,25 @@ class _Run:
     def __init__(
         self,
         bench: Workbench,
-        items: Sequence[EvalItem],
+        tuning_items: Sequence[EvalItem],
+        report_items: Sequence[EvalItem],
         options: SavingsOptions,
         progress: Progress,
     ) -> None:
         self.bench = bench
         self.options = options
         self.progress = progress
-        self.items = {item.id: item for item in items}
-        self.tuning_items, self.report_items = split(
-            items, tuning_ratio=options.tuning_ratio, seed=options.seed
-        )
-        self.tuning_traffic = _tuning_traffic(self.tuning_items, options.seed)
+        self.tuning_items = tuning_items
+        self.report_items = report_items
+        self.items = {item.id: item for item in (*tuning_items, *report_items)}
+        self.tuning_traffic = _tuning_traffic(tuning_items, options.seed)
         self.traffic = zipf_traffic(
-            [(item.id, item.wordings) for item in self.report_items],
+            [(item.id, item.wordings) for item in report_items],
             options.requests,
             exponent=options.zipf,
             seed=options.seed,
         )
+        check_apart(self.tuning_traffic, self.traffic)
         self.points: list[TuningPoint] = []
         self._tried = 0
         self.certificates: dict[str, Certificate | None] = {}
@@ -138,7 +145,7 @@ class _Run:
             baseline=self._result("baseline", Setting(), self.before),
             levers=tuple(_used(lever, setting) for lever in levers),
             combined=combined,
-            without_cache=self._without_cache(setting),
+            without_cache=self._without_cache(setting, combined),
             steps=tuple(self._steps(setting)),
             tuning=tuple(self._marked(setting, levers)),
             traps=self._traps(),
@@ -256,7 +263,8 @@ class _Run:
         elif "exact_cache" in on:
             settings = [replace(setting, cache="exact") for setting in settings]
         combined, setting = self._first_held("combined", settings)
-        return replace(combined, certificate=self.certificates["compact"]), setting
+        certificate = self.certificates["compact"] if setting.index == "compact" else None
+        return replace(combined, certificate=certificate), setting
 
     def _judged(self, name: str, settings: Sequence[Setting]) -> LeverResult:
         """A lever alone, with the cheapest of its settings that holds; off where none does."""
@@ -303,9 +311,14 @@ class _Run:
             replace(point, chosen=chosen.get(point.lever) == point.setting) for point in self.points
         ]
 
-    def _without_cache(self, setting: Setting) -> LeverResult:
-        bare = setting.stateless
-        return self._first_held("combined_without_cache", [bare])[0]
+    def _without_cache(self, setting: Setting, combined: LeverResult) -> LeverResult:
+        """The combination less its cache, at the confidence that the combination was chosen at."""
+        name, bare = "combined_without_cache", setting.stateless
+        confidence = combined.quality.confidence if combined.quality else None
+        result = self._result(name, bare, self._measure(bare, name), confidence=confidence)
+        reason = f"quality {verdict(result)}"
+        certificate = combined.certificate
+        return replace(result, on=result.held, reason=reason, certificate=certificate)
 
     def _traps(self) -> dict[str, Any]:
         traps = sum(len(item.traps) for item in self.items.values())
@@ -379,7 +392,7 @@ class _Run:
             ram=marginal.ram_usd,
             disk=marginal.disk_usd,
             vcpu=marginal.vcpu_usd,
-            instances=instance.usd_per_month * machines,
+            instances=fleet_monthly(instance, machines, disk_bytes).total_usd,
             instance=f"{machines} x {instance.name}",
         )
 
@@ -392,7 +405,8 @@ class _Run:
             "dim": self.bench.embedder.dim,
             "embedder": self.bench.embedder.id,
             "data_hash": data_hash(
-                *(chunk.text for chunk in self.bench.chunks), *sorted(self.items)
+                *(chunk.text for chunk in self.bench.chunks),
+                *(part for name in sorted(self.items) for part in _told(self.items[name])),
             ),
             "questions": {"tuning": len(self.tuning_items), "report": len(self.report_items)},
             "model": self.bench.billing.model,
@@ -457,6 +471,11 @@ def _in_words(setting: Setting) -> str:
     elif setting.cache == "exact":
         parts.append("exact cache")
     return ", ".join(parts)
+
+
+def _told(item: EvalItem) -> tuple[str, ...]:
+    """Everything that a question's figures rest on."""
+    return (item.id, *item.wordings, item.answer, *sorted(item.gold), *item.traps)
 
 
 def _silent(_task: str, _done: int, _total: int) -> None:

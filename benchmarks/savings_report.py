@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from ragopt.benchmarks.levers import worse_of
-
 from ragopt.errors import InputError
 from ragopt.quality import Certificate, PairedDifference
 
@@ -39,11 +39,10 @@ class Load:
     vectors: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if self.questions_per_month < 1 or self.vectors < 1:
-            raise InputError(
-                f"load of {self.questions_per_month} questions a month over {self.vectors} "
-                "vectors: expected at least 1 of each"
-            )
+        for name in ("questions_per_month", "vectors"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name}={value!r}: expected a whole number of at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class SavingsOptions:
 
     Args:
         load: of the monthly bill.
-        requests: in the traffic that is replayed.
+        requests: in the traffic that is replayed; raised to the number of wordings.
         zipf: exponent of the traffic's Zipf law.
         threshold: of the semantic cache.
         tuning_ratio: share of the questions that knobs are tuned on.
@@ -71,10 +70,17 @@ class SavingsOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.tuning_ratio < 1:
-            raise InputError(f"tuning_ratio={self.tuning_ratio}: expected between 0 and 1")
-        if not 0 < self.threshold <= 1:
-            raise InputError(f"threshold={self.threshold}: expected above 0, at most 1")
+        for name in ("tuning_ratio", "confidence"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: expected between 0 and 1")
+        for name in ("threshold", "recall"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name}={getattr(self, name)}: expected above 0, at most 1")
+        if not self.requests >= 1 or not 0 <= self.zipf < math.inf:
+            raise InputError(
+                f"requests={self.requests}, zipf={self.zipf}: expected requests >= 1 and a finite "
+                "zipf >= 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,8 @@ class Bill:
         ram: at marginal prices, likewise the next two.
         disk: local NVMe.
         vcpu: for searching, reranking, compressing and caching.
-        instances: the cheapest whole instances that hold RAM, disk and vCPUs.
+        instances: the cheapest whole instances that hold RAM, disk and vCPUs, and gp3 for disk
+            beyond their own.
         instance: which they are.
     """
 

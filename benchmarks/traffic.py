@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ragopt.cache import normalise
 from ragopt.errors import InputError
 
-__all__ = ["Request", "Traffic", "zipf_traffic"]
+__all__ = ["Request", "Traffic", "check_apart", "zipf_traffic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,15 @@ def zipf_traffic(
         seed: of the draw.
 
     Raises:
-        InputError: no question, one without wording, a count below 1, or a negative exponent.
+        InputError: no question, one without wording, a count below 1, or an exponent that is
+            negative or not finite.
     """
     if not wordings or not all(texts for _, texts in wordings):
         raise InputError("traffic needs at least one question, and a wording of each")
-    if count < 1 or not exponent >= 0:
-        raise InputError(f"count={count}, exponent={exponent}: expected count >= 1, exponent >= 0")
+    if count < 1 or not 0 <= exponent < math.inf:
+        raise InputError(
+            f"count={count}, exponent={exponent}: expected count >= 1 and a finite exponent >= 0"
+        )
     rng = np.random.default_rng(seed)
     weights = np.arange(1, len(wordings) + 1) ** -float(exponent)
     requests = [Request(text, item) for item, texts in wordings for text in texts]
@@ -103,3 +108,19 @@ def zipf_traffic(
         requests.append(Request(texts[int(rng.integers(len(texts)))], item))
     order = rng.permutation(len(requests))
     return Traffic(requests=tuple(requests[place] for place in order), exponent=exponent, seed=seed)
+
+
+def check_apart(tuning: Traffic, report: Traffic) -> None:
+    """Refuse to report on what was tuned on: such figures flatter.
+
+    Raises:
+        InputError: a question, or its very words under another id, is in both.
+    """
+    items = {request.item for request in tuning.requests}
+    texts = {normalise(request.text) for request in tuning.requests}
+    for request in report.requests:
+        if request.item in items or normalise(request.text) in texts:
+            raise InputError(
+                f"question {request.item!r} ({request.text!r}) is reported on, and it or its very "
+                "words were tuned on; expected different questions for the two"
+            )

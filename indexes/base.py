@@ -7,7 +7,7 @@ persistence are the same for all and stand here once, in `PositionIndex`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.errors import IndexCorrupt, InputError
+from ragopt.indexes.checks import LARGEST_ID, check_count, check_vectors, id_array, to_array
 from ragopt.quality import Certificate
-from ragopt.storage import read_folder, write_folder
+from ragopt.storage import load_folder, write_folder
 
 __all__ = [
     "BestOf",
@@ -28,8 +29,8 @@ __all__ = [
     "SearchResult",
     "SearchStats",
     "VectorIndex",
-    "check_vectors",
     "exact_scores",
+    "load_saved",
     "score_block",
 ]
 
@@ -41,6 +42,7 @@ _KIND = "vector-index"
 _VERSION = 1
 _EXACT_BLOCK_ROWS = 1 << 16
 _EXACT_FILTER_ROWS = 2_000  # a filter that leaves no more than these is answered by a scan
+_LARGEST_SEED = (1 << 31) - 2  # the engines take 32-bit seeds
 MISSING = -1
 """Id in a result where fewer than ``k`` vectors could be found."""
 
@@ -113,7 +115,7 @@ class VectorIndex(Protocol):
     def search(
         self, queries: ArrayLike, k: int, *, where: Iterable[int] | None = None, **knobs: int
     ) -> SearchResult: ...
-    def add(self, vectors: ArrayLike, ids: Sequence[int] | None = None) -> NDArray[np.int64]: ...
+    def add(self, vectors: ArrayLike, ids: Iterable[int] | None = None) -> NDArray[np.int64]: ...
     def delete(self, ids: Iterable[int]) -> int: ...
     def __len__(self) -> int: ...
     def save(self, path: Path | str) -> None: ...
@@ -138,10 +140,12 @@ class PositionIndex(ABC):
     def __init__(self, options: Any, dim: int, metric: Metric, *, seed: int = 0) -> None:
         if metric not in get_args(Metric):
             raise InputError(f"metric={metric!r}: expected one of {get_args(Metric)}")
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= _LARGEST_SEED:
+            raise InputError(f"seed={seed!r}: expected an integer from 0 to {_LARGEST_SEED}")
         self.options = options
         self.dim = dim
         self.metric: Metric = metric
-        self.seed = seed
+        self.seed = int(seed)
         self.certificate: Certificate | None = None
         self.defaults: dict[str, int] = {}
         # None stands for ids 0, 1, 2, …: the common case costs no memory.
@@ -196,7 +200,7 @@ class PositionIndex(ABC):
             InputError: wrong shape, NaN, k below 1, an unknown knob, or an unknown id in ``where``.
         """
         begin = perf_counter()
-        rows = self._check_queries(queries, k)
+        rows, k = self._check_queries(queries), check_count("k", k)
         settings = self._settings(knobs)
         allowed = self._allowed(where)
         reachable = self._rows if allowed is None else len(allowed)
@@ -224,18 +228,19 @@ class PositionIndex(ABC):
             InputError: as `search`.
         """
         begin = perf_counter()
-        rows = self._check_queries(queries, k)
+        rows, k = self._check_queries(queries), check_count("k", k)
         best = BestOf(len(rows), k)
         for start in range(0, self._rows, _EXACT_BLOCK_ROWS):
             stop = min(start + _EXACT_BLOCK_ROWS, self._rows)
             block = np.arange(start, stop)
             if self._dead:
                 block = block[~np.isin(block, list(self._dead))]
-            best.offer(block, score_block(rows, self._stored(block), self.metric))
+            if len(block):
+                best.offer(block, score_block(rows, self._stored(block), self.metric))
         stats = SearchStats(codes_scanned=self._rows * len(rows), seconds=perf_counter() - begin)
         return SearchResult(self._to_ids(best.positions), best.scores, stats)
 
-    def add(self, vectors: ArrayLike, ids: Sequence[int] | None = None) -> NDArray[np.int64]:
+    def add(self, vectors: ArrayLike, ids: Iterable[int] | None = None) -> NDArray[np.int64]:
         """Add rows; all of them or, when one is refused, none.
 
         Args:
@@ -248,7 +253,7 @@ class PositionIndex(ABC):
         Raises:
             InputError: wrong shape or dtype, NaN, ids that repeat or are taken.
         """
-        rows = check_vectors("vectors", np.asarray(vectors), dim=self.dim)
+        rows = check_vectors("vectors", vectors, dim=self.dim)
         new = self._new_ids(ids, len(rows))
         if len(rows):
             self._append(_unit(rows) if self.metric == "cosine" else rows)
@@ -279,7 +284,7 @@ class PositionIndex(ABC):
         return self._rows - len(self._dead)
 
     def __contains__(self, vector_id: object) -> bool:
-        if not isinstance(vector_id, (int, np.integer)):
+        if not isinstance(vector_id, (int, np.integer)) or not 0 <= vector_id <= LARGEST_ID:
             return False
         return bool(self._lookup(np.array([vector_id], dtype=np.int64))[0] != MISSING)
 
@@ -329,10 +334,8 @@ class PositionIndex(ABC):
 
     # Shared machinery ---------------------------------------------------------------------
 
-    def _check_queries(self, queries: ArrayLike, k: int) -> Vectors:
-        rows = check_vectors("queries", np.atleast_2d(np.asarray(queries)), dim=self.dim)
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-            raise InputError(f"k={k!r}: expected an integer of at least 1")
+    def _check_queries(self, queries: ArrayLike) -> Vectors:
+        rows = check_vectors("queries", np.atleast_2d(to_array("queries", queries)), dim=self.dim)
         return _unit(rows) if self.metric == "cosine" else rows
 
     def _scan(
@@ -350,10 +353,8 @@ class PositionIndex(ABC):
             raise InputError(
                 f"{self.family} has no search knob {sorted(unknown)}; it has {sorted(self.knobs)}"
             )
-        for name, value in knobs.items():
-            if isinstance(value, bool) or value < 1:
-                raise InputError(f"{name}={value}: expected an integer of at least 1")
-        return {**self.defaults, **knobs}
+        given = {name: check_count(name, value) for name, value in knobs.items()}
+        return {**self.defaults, **given}
 
     def _allowed(self, where: Iterable[int] | None) -> Positions | None:
         """Positions that may be found, ascending; None for all."""
@@ -371,7 +372,7 @@ class PositionIndex(ABC):
     def _positions(
         self, ids: Iterable[int], purpose: str, *, dead_allowed: bool = False
     ) -> Positions:
-        wanted = np.fromiter(ids, dtype=np.int64)
+        wanted = id_array(purpose, ids)
         positions = self._lookup(wanted, dead_allowed=dead_allowed)
         if (positions == MISSING).any():
             unknown = wanted[positions == MISSING]
@@ -399,16 +400,17 @@ class PositionIndex(ABC):
             return positions
         return np.where(positions == MISSING, MISSING, self._ids[positions])
 
-    def _new_ids(self, ids: Sequence[int] | None, count: int) -> NDArray[np.int64]:
+    def _new_ids(self, ids: Iterable[int] | None, count: int) -> NDArray[np.int64]:
         if ids is None:
             first = self._rows if self._ids is None else int(self._ids.max(initial=-1)) + 1
-            return np.arange(first, first + count)
-        given = np.asarray(ids)
-        if given.shape != (count,) or not np.issubdtype(given.dtype, np.integer):
-            raise InputError(
-                f"ids: got shape {given.shape} of {given.dtype}, expected {count} integers"
-            )
-        new = given.astype(np.int64)
+            if first + count - 1 > LARGEST_ID:
+                raise InputError(
+                    f"ids: the next free one, {first}, does not fit 64 bits; give ids yourself"
+                )
+            return np.arange(first, first + count, dtype=np.int64)
+        new = id_array("ids", ids)
+        if len(new) != count:
+            raise InputError(f"ids: got {len(new)} for {count} vectors, expected one each")
         if count and new.min() < 0:
             raise InputError(f"ids: {new.min()} is negative; expected integers >= 0")
         if len(np.unique(new)) != count:
@@ -434,46 +436,26 @@ class PositionIndex(ABC):
         return index
 
 
-def read_manifest(path: Path, *, verify: bool) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Description and parts of a saved index, checked.
+def load_saved(
+    path: Path,
+    load: Callable[[dict[str, Any], dict[str, Path]], PositionIndex],
+    *,
+    verify: bool,
+) -> PositionIndex:
+    """Hand the checked description and parts of a saved index to ``load``.
 
     Raises:
         InputError: no index was saved there.
         IndexCorrupt: a file is damaged.
     """
-    about, parts = read_folder(path, kind=_KIND, version=_VERSION, verify=verify)
-    missing = {"family", "options", "dim", "metric", "rows"} - set(about)
-    if missing:
-        raise IndexCorrupt(f"{path}: the manifest lacks {sorted(missing)}; build the index again")
-    return about, parts
 
+    def check_and_load(about: dict[str, Any], parts: dict[str, Path]) -> PositionIndex:
+        missing = {"family", "options", "dim", "metric", "rows"} - set(about)
+        if missing:
+            raise IndexCorrupt(f"{path}: the manifest lacks {sorted(missing)}; build it again")
+        return load(about, parts)
 
-def check_vectors(name: str, values: NDArray[Any], *, dim: int | None = None) -> Vectors:
-    """Vectors as C-contiguous float32 (n, dim), or a clear refusal.
-
-    Raises:
-        InputError: not two-dimensional numbers, another dimension, NaN or infinite values.
-    """
-    if values.ndim != 2 or not (
-        np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)
-    ):
-        raise InputError(
-            f"{name}: got shape {values.shape} of {values.dtype}, expected (n, "
-            f"{dim or 'dim'}) real numbers"
-        )
-    if dim is not None and values.shape[1] != dim:
-        raise InputError(
-            f"{name}: {values.shape[1]} dimensions, the index has {dim}; embed with the model "
-            "that the index was built with"
-        )
-    rows = np.ascontiguousarray(values, dtype=np.float32)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise InputError(
-            f"{name}: {int((~finite).sum())} rows hold NaN or infinite values, the first is row "
-            f"{int(np.flatnonzero(~finite)[0])}"
-        )
-    return rows
+    return load_folder(path, check_and_load, kind=_KIND, version=_VERSION, verify=verify)
 
 
 class BestOf:
@@ -493,7 +475,7 @@ class BestOf:
         k = self.positions.shape[1]
         block = np.broadcast_to(positions, scores.shape)
         if scores.shape[1] > k:
-            kept = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+            kept = _best_columns(scores, k)
             scores = np.take_along_axis(scores, kept, axis=1)
             block = positions[kept]
         all_positions = np.concatenate([self.positions, block], axis=1)
@@ -503,13 +485,26 @@ class BestOf:
         self.scores = np.take_along_axis(all_scores, order, axis=1)
 
 
+def _best_columns(scores: Vectors, k: int) -> Positions:
+    """Columns (nq, k) of the best scores, ascending; of equal ones the first."""
+    kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    worst = np.take_along_axis(scores, kept, axis=1).min(axis=1, keepdims=True)
+    # A partition takes any of the scores that tie for the last place.
+    tied = np.count_nonzero(scores >= worst, axis=1) > k
+    for row in np.flatnonzero(tied):
+        kept[row] = np.argsort(-scores[row], kind="stable")[:k]
+    return np.sort(kept, axis=1)
+
+
 def score_block(queries: Vectors, rows: Vectors, metric: Metric) -> Vectors:
     """Scores (nq, n) of queries against a block of rows."""
-    products = queries @ rows.T
-    if metric == "l2":
-        squares = (rows**2).sum(axis=1) + (queries**2).sum(axis=1, keepdims=True)
-        return np.asarray(2 * products - squares, dtype=np.float32)
-    return np.asarray(products, dtype=np.float32)
+    if metric != "l2":
+        return np.asarray(queries @ rows.T, dtype=np.float32)
+    # |q - r|^2 = |q|^2 + |r|^2 - 2 qr loses all its digits far from the origin, so go near it.
+    centre = queries.mean(axis=0)
+    queries, rows = queries - centre, rows - centre
+    squares = np.einsum("ij,ij->i", rows, rows) + (queries**2).sum(axis=1, keepdims=True)
+    return np.asarray(np.minimum(2 * (queries @ rows.T) - squares, 0), dtype=np.float32)
 
 
 def exact_scores(query: Vectors, rows: Vectors, metric: Metric) -> Vectors:
@@ -520,5 +515,9 @@ def exact_scores(query: Vectors, rows: Vectors, metric: Metric) -> Vectors:
 
 
 def _unit(rows: Vectors) -> Vectors:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+    # In float64 the squares of tiny rows do not vanish.
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
+    lengths[lengths == 0] = 1
+    unit = np.empty_like(rows)
+    np.divide(rows, lengths, out=unit, casting="same_kind")
+    return unit

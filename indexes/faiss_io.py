@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ragopt.indexes.base import Metric, Positions, Vectors
 
 from ragopt.errors import IndexCorrupt
+from ragopt.indexes.base import Metric, Positions, Vectors
 
-__all__ = ["faiss", "from_bytes", "metric_of", "selector", "similarity", "to_bytes"]
+__all__ = ["faiss", "from_bytes", "metric_of", "selector", "similarity", "threads_for", "to_bytes"]
 
 
 @lru_cache(maxsize=1)
@@ -45,6 +45,24 @@ def selector(allowed: Positions | None, rows: int) -> Iterator[Any]:
     mask[allowed] = True
     bitmap = np.packbits(mask, bitorder="little")
     yield faiss().IDSelectorBitmap(bitmap)
+
+
+@contextmanager
+def threads_for(queries: int) -> Iterator[None]:
+    """One thread for a single query, whose parallel region would only wait for the others.
+
+    On a busy machine that waiting cost eight times the search itself. The count is the calling
+    thread's own, and is restored.
+    """
+    if queries > 1:
+        yield
+        return
+    before = faiss().omp_get_max_threads()
+    faiss().omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss().omp_set_num_threads(before)
 
 
 def to_bytes(index: Any) -> NDArray[np.uint8]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ragopt.errors import InputError
 from ragopt.indexes.base import (
     BestOf,
     Footprint,
@@ -18,8 +20,7 @@ from ragopt.indexes.base import (
     Vectors,
     score_block,
 )
-
-from ragopt.errors import InputError
+from ragopt.indexes.checks import check_range
 
 __all__ = ["FlatIndex", "FlatOptions"]
 
@@ -53,7 +54,9 @@ class FlatIndex(PositionIndex):
         self._matrix: NDArray[Any] = np.empty((0, dim), dtype=_DTYPES[options.dtype])
 
     def _append(self, vectors: Vectors) -> None:
-        self._matrix = np.concatenate([self._matrix, vectors.astype(self._matrix.dtype)])
+        check_range(vectors, self._matrix.dtype)
+        added = vectors.astype(self._matrix.dtype, copy=False)
+        self._matrix = np.concatenate([self._matrix, added])
 
     def _nearest(
         self, queries: Vectors, k: int, allowed: Positions | None, **_: int

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+
+from ragopt.errors import InputError
 from ragopt.indexes.base import (
     Footprint,
     Metric,
@@ -19,9 +21,15 @@ from ragopt.indexes.base import (
     SearchStats,
     Vectors,
 )
-from ragopt.indexes.faiss_io import faiss, from_bytes, metric_of, selector, similarity, to_bytes
-
-from ragopt.errors import InputError
+from ragopt.indexes.faiss_io import (
+    faiss,
+    from_bytes,
+    metric_of,
+    selector,
+    similarity,
+    threads_for,
+    to_bytes,
+)
 
 __all__ = ["FaissHnswIndex", "HnswOptions"]
 
@@ -76,9 +84,15 @@ class FaissHnswIndex(PositionIndex):
         **_: int,
     ) -> tuple[Positions, Vectors, SearchStats]:
         breadth = max(k, ef_search or self.options.ef_search)
-        stats = faiss().cvar.hnsw_stats
+        if allowed is not None:
+            # The walk goes over rows that may not be found, too: widen it by their share, and
+            # scan where it would see more rows (2 m for each of its breadth) than may be found.
+            breadth = breadth * self._rows // len(allowed)
+            if breadth * 2 * self.options.m >= len(allowed):
+                return self._scan(queries, k, allowed)
+        stats = faiss().cvar.hnsw_stats  # one for the process: searches side by side share it
         stats.reset()
-        with selector(allowed, self._rows) as chosen:
+        with selector(allowed, self._rows) as chosen, threads_for(len(queries)):
             parameters = faiss().SearchParametersHNSW(efSearch=breadth, sel=chosen)
             distances, positions = self._index.search(queries, k, params=parameters)
         return (

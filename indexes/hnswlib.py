@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+
+from ragopt.errors import BackendMissing, IndexCorrupt, StorageError
 from ragopt.indexes.base import (
     MISSING,
     Footprint,
@@ -19,16 +22,15 @@ from ragopt.indexes.base import (
 )
 from ragopt.indexes.hnsw import EF_GRID, HnswOptions
 
-from ragopt.errors import BackendMissing, IndexCorrupt
-
 __all__ = ["HnswlibIndex"]
 
 _SPACES = {"cosine": "ip", "ip": "ip", "l2": "l2"}  # cosine rows arrive with length one
 _FIRST_CAPACITY = 1024
+_BOOKKEEPING_BYTES = 82  # of a row: lock, level, links above, label table; measured for 0.8
 
 
 class HnswlibIndex(PositionIndex):
-    """O(log n) a query; RAM of 4 dim + 8 m + some 20 bytes a vector, by its own allocation."""
+    """O(log n) a query; RAM of 4 dim + 8 m + some 100 bytes a vector, by its own allocation."""
 
     family = "hnswlib"
     options_type = HnswOptions
@@ -71,33 +73,32 @@ class HnswlibIndex(PositionIndex):
         return positions, scores.astype(np.float32), SearchStats()
 
     def _query(self, queries: Vectors, k: int, keep: Any) -> tuple[Positions, Vectors]:
-        """Ask hnswlib; where its graph cannot give k, ask for fewer and fill up.
+        """Ask hnswlib, which refuses a whole batch when one query finds fewer than k."""
+        try:
+            return self._knn(queries, k, keep)
+        except RuntimeError:
+            return self._one_by_one(queries, k, keep)
 
-        hnswlib refuses a whole batch when one query finds fewer than k.
-        """
+    def _knn(self, queries: Vectors, k: int, keep: Any) -> tuple[Positions, Vectors]:
         threads = 1 if keep else -1  # a Python filter holds the interpreter lock
-        while True:
-            try:
-                found, distances = self._index.knn_query(
-                    queries, k=k, filter=keep, num_threads=threads
-                )
-                break
-            except RuntimeError:
-                if len(queries) == 1 and k == 1:
-                    found, distances = np.full((1, 1), MISSING), np.full((1, 1), np.inf)
-                    break
-                if len(queries) > 1:
-                    return self._one_by_one(queries, k, keep)
-                k -= 1
+        found, distances = self._index.knn_query(queries, k=k, filter=keep, num_threads=threads)
         return found.astype(np.int64), distances
 
     def _one_by_one(self, queries: Vectors, k: int, keep: Any) -> tuple[Positions, Vectors]:
+        """As many as each query can find, the rest filled up."""
         positions = np.full((len(queries), k), MISSING, dtype=np.int64)
         distances = np.full((len(queries), k), np.inf, dtype=np.float32)
         for row, query in enumerate(queries):
-            found, away = self._query(query[None], k, keep)
-            positions[row, : found.shape[1]] = found
-            distances[row, : found.shape[1]] = away
+            low, high = 0, k
+            while low < high:
+                width = (low + high + 1) // 2
+                try:
+                    found, away = self._knn(query[None], width, keep)
+                except RuntimeError:
+                    high = width - 1
+                else:
+                    low = width
+                    positions[row, :width], distances[row, :width] = found, away
         return positions, distances
 
     def _stored(self, positions: Positions) -> Vectors:
@@ -106,7 +107,8 @@ class HnswlibIndex(PositionIndex):
 
     def _footprint(self) -> Footprint:
         size = int(self._index.index_file_size()) if self._rows else 0
-        return Footprint.of(ram={"rows and graph": size})
+        kept = _BOOKKEEPING_BYTES * self._rows
+        return Footprint.of(ram={"rows and graph": size, "bookkeeping": kept})
 
     def _parts(self) -> dict[str, Any]:
         if not self._rows:
@@ -114,7 +116,15 @@ class HnswlibIndex(PositionIndex):
         with tempfile.TemporaryDirectory() as folder:  # hnswlib writes to a path only
             path = Path(folder) / "graph"
             self._index.save_index(str(path))
-            return {"graph": path.read_bytes()}
+            content = path.read_bytes()
+        expected = self._index.index_file_size()
+        if len(content) != expected:  # hnswlib does not say when a disk is full
+            raise StorageError(
+                errno.ENOSPC,
+                f"{Path(folder).parent}: hnswlib wrote {len(content)} of {expected} bytes; free "
+                "some space there, or name another temporary folder in TMPDIR",
+            )
+        return {"graph": content}
 
     @classmethod
     def _load(

@@ -13,10 +13,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from ragopt.indexes.base import MISSING, BestOf, Footprint, SearchResult, SearchStats
 
 from ragopt.errors import InputError
-from ragopt.storage import read_folder, write_folder
+from ragopt.indexes.base import MISSING, BestOf, Footprint, SearchResult, SearchStats
+from ragopt.indexes.checks import check_count
+from ragopt.storage import load_folder, write_folder
 from ragopt.text import terms
 
 __all__ = ["LexicalIndex"]
@@ -44,14 +45,18 @@ class LexicalIndex:
 
         Args:
             texts: what is searched: titles and texts of the chunks.
-            k1: saturation of repeated words.
-            b: strength of the length normalisation.
+            k1: saturation of repeated words, 0 or more.
+            b: strength of the length normalisation, 0 to 1.
 
         Raises:
-            InputError: no text, or none with a word in it.
+            InputError: no text, none with a word in it, or a parameter out of range.
         """
         import bm25s
 
+        if not (0 <= k1 < float("inf") and 0 <= b <= 1):
+            raise InputError(f"k1={k1}, b={b}: expected k1 >= 0 and b from 0 to 1")
+        if isinstance(texts, str):
+            raise InputError("texts: got one string, expected a collection of them")
         words = [terms(text) for text in texts]
         if not any(words):
             raise InputError("no text holds a single word; there is nothing to index")
@@ -67,8 +72,7 @@ class LexicalIndex:
             InputError: k below 1.
         """
         begin = perf_counter()
-        if isinstance(k, bool) or k < 1:
-            raise InputError(f"k={k}: expected at least 1")
+        k = check_count("k", k)
         scores = np.zeros(self._count, dtype=np.float32)
         starts = self._scores["indptr"]
         postings = 0
@@ -113,7 +117,10 @@ class LexicalIndex:
             InputError: nothing was saved there.
             IndexCorrupt: a file is damaged.
         """
-        about, parts = read_folder(Path(path), kind=_KIND, version=_VERSION, verify=verify)
+        return load_folder(Path(path), cls._load, kind=_KIND, version=_VERSION, verify=verify)
+
+    @classmethod
+    def _load(cls, about: dict[str, Any], parts: dict[str, Path]) -> LexicalIndex:
         scores = {
             name: np.memmap(parts[name], dtype=kind, mode="r") for name, kind in _ARRAYS.items()
         }

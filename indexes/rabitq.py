@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+
+from ragopt.errors import InputError
 from ragopt.indexes.base import (
     MISSING,
     Footprint,
@@ -22,10 +24,9 @@ from ragopt.indexes.base import (
     Vectors,
     exact_scores,
 )
-from ragopt.indexes.faiss_io import faiss, from_bytes, metric_of, selector, to_bytes
+from ragopt.indexes.checks import check_range
+from ragopt.indexes.faiss_io import faiss, from_bytes, metric_of, selector, threads_for, to_bytes
 from ragopt.indexes.rows import PAGE_BYTES, ROW_DTYPES, RowFile
-
-from ragopt.errors import InputError
 
 __all__ = ["RabitqIndex", "RabitqOptions"]
 
@@ -46,7 +47,7 @@ class RabitqOptions:
     rows: str = "f16"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bits, int) or not 1 <= self.bits <= 8:
+        if type(self.bits) is not int or not 1 <= self.bits <= 8:
             raise InputError(f"rabitq: bits={self.bits!r}, expected an integer from 1 to 8")
         if self.rows not in ROW_DTYPES:
             raise InputError(f"rabitq: rows={self.rows!r}, expected one of {sorted(ROW_DTYPES)}")
@@ -70,10 +71,11 @@ class RabitqIndex(PositionIndex):
         self._owner: Any = None  # of rotation and codes after loading
 
     def _append(self, vectors: Vectors) -> None:
+        check_range(vectors, self._file.dtype)
+        self._file.append(vectors)  # first, since a disk may be full
         rotated = self._rotation.apply(vectors)
         if not self._codes.is_trained:
             self._codes.train(rotated)
-        self._file.append(vectors)
         self._codes.add(rotated)
 
     def _nearest(
@@ -110,7 +112,7 @@ class RabitqIndex(PositionIndex):
         )
 
     def _estimate(self, queries: Vectors, breadth: int, allowed: Positions | None) -> Positions:
-        with selector(allowed, self._rows) as chosen:
+        with selector(allowed, self._rows) as chosen, threads_for(len(queries)):
             parameters = faiss().RaBitQSearchParameters(sel=chosen, qb=8)
             _, found = self._codes.search(self._rotation.apply(queries), breadth, params=parameters)
         return np.asarray(found, dtype=np.int64)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
-from ragopt.indexes.base import Metric, PositionIndex, check_vectors, read_manifest
 
 from ragopt.errors import InputError
+from ragopt.indexes.base import Metric, PositionIndex, load_saved
+from ragopt.indexes.checks import check_vectors
 
 __all__ = ["Family", "build", "families", "open"]
 
@@ -68,7 +68,7 @@ def _rabitq() -> type[PositionIndex]:
     return RabitqIndex
 
 
-_BUILT_IN = (
+_FAMILIES = (
     Family("flat", _flat, {}, "exact scan, f32 or f16 rows in RAM"),
     Family("hnsw", _hnsw, {}, "graph over f32 rows in RAM (faiss)"),
     Family("hnswlib", _hnswlib, {}, "graph over f32 rows in RAM (hnswlib)"),
@@ -76,12 +76,13 @@ _BUILT_IN = (
         "rabitq", _rabitq, {"rescore": "rows"}, "codes of 1 to 8 bits in RAM, rows on disk (faiss)"
     ),
 )
+_BUILT_IN = {family.name: family for family in _FAMILIES}
 
 
 @lru_cache(maxsize=1)
 def families() -> Mapping[str, Family]:
     """Every known family by name, those of installed third parties included."""
-    known = {family.name: family for family in _BUILT_IN}
+    known = dict(_BUILT_IN)
     for entry in entry_points(group="ragopt.indexes"):
         family = entry.load()
         known.setdefault(family.name, family)
@@ -91,7 +92,7 @@ def families() -> Mapping[str, Family]:
 def build(
     spec: str,
     vectors: ArrayLike,
-    ids: Sequence[int] | None = None,
+    ids: Iterable[int] | None = None,
     *,
     path: Path | str | None = None,
     metric: Metric = "cosine",
@@ -120,7 +121,7 @@ def build(
         array([[2]])
     """
     index_type, options = parse_spec(spec)
-    rows = check_vectors("vectors", np.asarray(vectors))
+    rows = check_vectors("vectors", vectors)
     index = index_type(options, rows.shape[1], metric, seed=seed)
     index.add(rows, ids)
     if path is None:
@@ -142,8 +143,11 @@ def open(path: Path | str, *, verify: bool = True) -> PositionIndex:  # noqa: A0
         IndexCorrupt: a file is damaged; the message names it.
         BackendMissing: the family's package is not installed.
     """
-    about, parts = read_manifest(Path(path), verify=verify)
-    return _family(about["family"]).index().restore(about, parts)
+    return load_saved(
+        Path(path),
+        lambda about, parts: _family(about["family"]).index().restore(about, parts),
+        verify=verify,
+    )
 
 
 def parse_spec(spec: str) -> tuple[type[PositionIndex], Any]:
@@ -152,6 +156,8 @@ def parse_spec(spec: str) -> tuple[type[PositionIndex], Any]:
     Raises:
         InputError: the string is not a spec, or names an unknown family, modifier or option.
     """
+    if not isinstance(spec, str):
+        raise InputError(f"index spec {spec!r}: {_SYNTAX}")
     head, *tail = [part.strip() for part in spec.split("+")]
     name, options = _call(head, spec)
     family = _family(name)
@@ -163,7 +169,10 @@ def parse_spec(spec: str) -> tuple[type[PositionIndex], Any]:
             )
         if set(given) != {""}:
             raise InputError(f"{spec!r}: expected one value, as in '+{modifier}(f16)'")
-        options[family.modifiers[modifier]] = given[""]
+        option = family.modifiers[modifier]
+        if option in options:
+            raise InputError(f"{spec!r}: {option} is given twice")
+        options[option] = given[""]
     index_type = family.index()
     try:
         return index_type, index_type.options_type(**options)
@@ -173,6 +182,8 @@ def parse_spec(spec: str) -> tuple[type[PositionIndex], Any]:
 
 
 def _family(name: str) -> Family:
+    if name in _BUILT_IN:  # a broken package of a third party breaks its own families only
+        return _BUILT_IN[name]
     known = families()
     if name not in known:
         raise InputError(f"index family {name!r}: expected one of {sorted(known)}")
@@ -189,6 +200,8 @@ def _call(text: str, spec: str) -> tuple[str, dict[str, Any]]:
         key, separator, value = item.rpartition("=")
         if separator and not key.strip().isidentifier():
             raise InputError(f"index spec {spec!r}: {item!r} is not understood; {_SYNTAX}")
+        if key.strip() in arguments:
+            raise InputError(f"index spec {spec!r}: {item!r} is given twice")
         arguments[key.strip()] = _value(value.strip())
     return match["name"], arguments
 

@@ -7,6 +7,7 @@ side instead of one page fault after the other.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -15,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ragopt.indexes.base import Positions, Vectors
 
+from ragopt.indexes.base import Positions, Vectors
 from ragopt.storage import storage_errors
 
 __all__ = ["PAGE_BYTES", "ROW_DTYPES", "RowFile"]
@@ -61,21 +62,22 @@ class RowFile:
         """Add rows, converted to the file's dtype.
 
         Raises:
-            StorageError: the temporary folder is full.
+            StorageError: the temporary folder is full; the rows before stay as they were.
         """
+        if not len(rows):
+            return
         if not self._private:
             self._become_private()
         tail = self.count % self._rows_a_slot
         if tail:  # the last slot is not full: write it again
             rows = np.concatenate([self.read(np.arange(self.count - tail, self.count)), rows])
-            self.count -= tail
+        full = self.count - tail
         with storage_errors(Path(tempfile.gettempdir())):
-            self._file.seek(self._slots(self.count) * self._slot_bytes)
+            self._file.seek(self._slots(full) * self._slot_bytes)
             step = _BLOCK_PAGES * self._rows_a_slot
             for start in range(0, len(rows), step):
-                self._file.write(self._pack(rows[start : start + step]).data)
-            self._file.flush()
-        self.count += len(rows)
+                _write_all(self._file, self._pack(rows[start : start + step]))
+        self.count = full + len(rows)
         self._map()
 
     def prefetch(self, positions: Positions) -> int:
@@ -103,7 +105,7 @@ class RowFile:
         """The file's bytes."""
         if not self.count:
             return np.empty(0, dtype=np.uint8)
-        return np.frombuffer(self._mapping, dtype=np.uint8)
+        return np.frombuffer(self._mapping, dtype=np.uint8, count=self.disk_bytes)
 
     def _slots(self, rows: int) -> int:
         return -(-rows // self._rows_a_slot)
@@ -119,10 +121,12 @@ class RowFile:
 
     def _become_private(self) -> None:
         """Leave a shared, saved file alone: go on in a temporary copy of it."""
-        with storage_errors(Path(tempfile.gettempdir())):
-            private = tempfile.TemporaryFile(prefix="ragopt-rows-")  # noqa: SIM115 - kept open
-            private.write(self.content().data)
-            private.flush()
+        with storage_errors(Path(tempfile.gettempdir())), contextlib.ExitStack() as undo:
+            # Unbuffered: what a full disk refused must not be written later.
+            private = tempfile.TemporaryFile(prefix="ragopt-rows-", buffering=0)  # noqa: SIM115
+            undo.callback(private.close)
+            _write_all(private, self.content())
+            undo.pop_all()
         if self._file is not None:
             self._file.close()
         self._file, self._private = private, True
@@ -145,3 +149,10 @@ class RowFile:
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:
             self._file.close()
+
+
+def _write_all(file: Any, content: NDArray[np.uint8]) -> None:
+    """Write to an unbuffered file, which may take a part at a time."""
+    rest = content.reshape(-1).data
+    while rest:
+        rest = rest[file.write(rest) :]

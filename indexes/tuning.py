@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from ragopt.indexes.base import PositionIndex, SearchResult, check_vectors
 
 from ragopt.errors import FloorNotMet, InputError
+from ragopt.indexes.base import PositionIndex, SearchResult
+from ragopt.indexes.checks import check_vectors, to_array
 from ragopt.quality import Certificate, Floor, certify_mean, data_hash, mean_lower
 
 __all__ = ["recall_per_query", "tune"]
 
 TIE_TOLERANCE = 1e-3
-"""A result this much worse than the k-th true score counts as a tie (ann-benchmarks' rule)."""
+"""A result worse than the k-th true score by this share of it counts as a tie."""
+_ROUNDING = 1e-6  # of the largest score: two ways to compute a float32 score differ that much
 
 
 def recall_per_query(found: SearchResult, truth: SearchResult) -> NDArray[np.float64]:
     """Tie-tolerant recall@k of each query, (nq,).
 
-    A result counts when its score reaches the k-th true score up to a tie tolerance; the scores
-    must be exact ones of the same rows (Aumüller, Bernhardsson and Faithfull, 2020, section 2.1).
+    A result counts when its score reaches the k-th true score up to a relative tolerance, that is
+    the (1 + epsilon)-approximate recall of Aumüller, Bernhardsson and Faithfull (2020), section
+    2.1; the scores must be exact ones of the same rows.
     """
-    wanted = np.isfinite(truth.scores).sum(axis=1)
-    last = np.where(np.isfinite(truth.scores), truth.scores, np.inf).min(axis=1, keepdims=True)
-    good = (found.ids >= 0) & (found.scores >= last - TIE_TOLERANCE)
+    finite = np.isfinite(truth.scores)
+    wanted = finite.sum(axis=1)
+    last = np.where(finite, truth.scores, np.inf).min(axis=1, keepdims=True)
+    last[wanted == 0] = 0
+    rounding = _ROUNDING * np.abs(truth.scores[finite]).max(initial=0)
+    slack = np.maximum(TIE_TOLERANCE * np.abs(last), rounding)
+    good = (found.ids >= 0) & (found.scores >= last - slack)
     return np.asarray(np.minimum(good.sum(axis=1), wanted) / np.maximum(wanted, 1))
 
 
@@ -51,13 +58,15 @@ def tune(
         seed: of the split and the bootstrap.
 
     Raises:
-        InputError: fewer than 20 queries, or they do not fit the index.
+        InputError: fewer than 20 queries, they do not fit the index, or it is empty.
         FloorNotMet: no value reaches the floor; the message names the nearest.
     """
     floor = Floor(metric=f"recall@{k}", at_least=recall, confidence=confidence)
-    rows = check_vectors("queries", np.atleast_2d(np.asarray(queries)), dim=index.dim)
+    rows = check_vectors("queries", np.atleast_2d(to_array("queries", queries)), dim=index.dim)
     if len(rows) < 20:
         raise InputError(f"{len(rows)} queries: tuning needs at least 20, better 100 or more")
+    if not len(index):
+        raise InputError("the index is empty; add vectors before tuning")
     order = np.random.default_rng(seed).permutation(len(rows))
     choosing, judging = np.array_split(rows[order], 2)
     settings = _settings(index)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import operator
+import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from ragopt.chunk import Chunk
 from ragopt.errors import IndexCorrupt, InputError
 from ragopt.storage import Database, DatabaseFormat
 
-__all__ = ["ChunkStore"]
+__all__ = ["ChunkStore", "chunk_row"]
 
 _FORMAT = DatabaseFormat(
     name="chunk store",
@@ -31,6 +34,9 @@ _INSERT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SELECT = "SELECT id, text, source, title, start, metadata, crc32 FROM chunks WHERE number = ?"
+_LARGEST_NUMBER = 2**63 - 1
+
+ChunkRow = tuple[str, str, str, str, int, str]
 
 
 class ChunkStore(Sequence[Chunk]):
@@ -51,17 +57,32 @@ class ChunkStore(Sequence[Chunk]):
         """Append chunks: all of them or, when one is refused, none.
 
         Raises:
-            InputError: an id that is in the store, twice in the batch, or metadata that JSON
-                cannot hold.
+            InputError: an id that is in the store, twice in the batch, or text or metadata that
+                cannot be kept.
             StorageError: the disk is full.
         """
-        with self._database.write() as connection:
+        with self._damage(), self._database.write() as connection:
             first = connection.execute("SELECT count(*) FROM chunks").fetchone()[0]
-            for number, chunk in enumerate(chunks, first):
-                taken = connection.execute("SELECT 1 FROM chunks WHERE id = ?", (chunk.id,))
-                if taken.fetchone():
-                    raise InputError(f"chunk id {chunk.id!r} is already in the store")
-                connection.execute(_INSERT, (number, *_to_row(chunk)))
+            self._insert(connection, first, chunks)
+
+    def replace(self, chunks: Iterable[Chunk]) -> None:
+        """Put chunks in the place of all that stand there, or, when one is refused, change nothing.
+
+        Raises:
+            InputError: as `extend`.
+            StorageError: the disk is full.
+        """
+        with self._damage(), self._database.write() as connection:
+            connection.execute("DELETE FROM chunks")
+            self._insert(connection, 0, chunks)
+
+    def _insert(self, connection: sqlite3.Connection, first: int, chunks: Iterable[Chunk]) -> None:
+        for number, chunk in enumerate(chunks, first):
+            row = chunk_row(chunk)
+            taken = connection.execute("SELECT 1 FROM chunks WHERE id = ?", (chunk.id,))
+            if taken.fetchone():
+                raise InputError(f"chunk id {chunk.id!r} is already in the store")
+            connection.execute(_INSERT, (number, *row, _crc(number, row)))
 
     @overload
     def __getitem__(self, number: int) -> Chunk: ...
@@ -77,14 +98,15 @@ class ChunkStore(Sequence[Chunk]):
         """
         if isinstance(number, slice):
             return [self[place] for place in range(*number.indices(len(self)))]
-        place = int(number) + (len(self) if number < 0 else 0)
-        rows = self._database.read(_SELECT, (place,))
+        place = operator.index(number)
+        place += len(self) if place < 0 else 0
+        rows = self._read(_SELECT, (place,)) if 0 <= place <= _LARGEST_NUMBER else []
         if not rows:
             raise IndexError(f"chunk {number}: the store holds {len(self)} chunks")
-        return self._chunk(rows[0])
+        return self._chunk(place, rows[0])
 
     def __len__(self) -> int:
-        return int(self._database.read("SELECT count(*) FROM chunks")[0][0])
+        return int(self._read("SELECT count(*) FROM chunks")[0][0])
 
     def __iter__(self) -> Iterator[Chunk]:
         for number in range(len(self)):
@@ -94,35 +116,64 @@ class ChunkStore(Sequence[Chunk]):
         """Close the file."""
         self._database.close()
 
-    def _chunk(self, row: tuple[object, ...]) -> Chunk:
+    def _chunk(self, number: int, row: tuple[Any, ...]) -> Chunk:
         chunk_id, text, source, title, start, metadata, crc32 = row
-        if _crc(row[:-1]) != crc32:
-            raise IndexCorrupt(
-                f"{self._database.path}: chunk {chunk_id!r} was altered; build the folder again"
-            )
+        if _crc(number, row[:-1]) != crc32:
+            raise self._altered(f"chunk {number} does not match its checksum")
         return Chunk(
-            id=str(chunk_id),
-            text=str(text),
-            source=str(source),
-            title=str(title),
-            start=int(str(start)),
-            metadata=json.loads(str(metadata)),
+            id=chunk_id,
+            text=text,
+            source=source,
+            title=title,
+            start=start,
+            metadata=json.loads(metadata),
+        )
+
+    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._damage():
+            return self._database.read(sql, parameters)
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        """Faults that only a damaged file gives to these fixed statements, as `IndexCorrupt`."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # use after close()
+        except sqlite3.Error as error:  # such as text that is no UTF-8
+            raise self._altered(str(error)) from error
+
+    def _altered(self, what: str) -> IndexCorrupt:
+        return IndexCorrupt(
+            f"{self._database.path}: the chunk store was altered ({what}); build the folder again"
         )
 
     def __repr__(self) -> str:
-        return f"ChunkStore({str(self._database.path)!r}, {len(self):,} chunks)"
+        return f"ChunkStore({str(self._database.path)!r})"
 
 
-def _to_row(chunk: Chunk) -> tuple[object, ...]:
+def chunk_row(chunk: Chunk) -> ChunkRow:
+    """A chunk's values as they are kept: id, text, source, title, start, metadata as JSON.
+
+    Raises:
+        InputError: metadata that JSON cannot hold, text with half a surrogate pair, no text at all.
+    """
     try:
         metadata = json.dumps(dict(chunk.metadata), sort_keys=True)
-    except TypeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"chunk {chunk.id!r}: its metadata cannot be kept as JSON ({error}); use plain values"
         ) from error
-    row = (chunk.id, chunk.text, chunk.source, chunk.title, chunk.start, metadata)
-    return (*row, _crc(row))
+    try:
+        texts = (chunk.id, chunk.text, chunk.source, chunk.title)
+        "".join(texts).encode()
+        return (*texts, operator.index(chunk.start), metadata)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InputError(
+            f"chunk {chunk.id!r}: expected Unicode text and a whole number for its start ({error})"
+        ) from error
 
 
-def _crc(row: tuple[object, ...]) -> int:
-    return zlib.crc32(json.dumps(row).encode())
+def _crc(number: int, row: Sequence[Any]) -> int:
+    """Of a row and its place: a chunk in another's place is another answer."""
+    return zlib.crc32(json.dumps((number, *row), default=repr).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.chunk import Chunk, Document, chunk_documents
-from ragopt.chunk_store import ChunkStore
+from ragopt.chunk_store import ChunkStore, chunk_row
 from ragopt.embed import Embedder, LSAEmbedder, StoredEmbedder
 from ragopt.errors import IndexCorrupt, InputError
 from ragopt.indexes import open as open_index
@@ -33,6 +34,7 @@ COSINE_WEIGHT = 0.5
 """Weight of the search's cosine beside BM25's 1.0; see `ragopt.rerank.base.convex`."""
 
 _DESCRIPTION = "CORPUS.json"
+_VERSION = 1
 _EMBEDDED_AT_ONCE = 256
 
 Progress = Callable[[str, int, int], None]
@@ -49,7 +51,7 @@ class _Description:
     index: str
     embedder: str
     chunks: int
-    version: int = 1
+    version: int = _VERSION
 
 
 class Corpus:
@@ -60,11 +62,15 @@ class Corpus:
         embedder: the one that the vectors are from.
         index: over the chunks' vectors.
         statistics: of the chunks' words.
+
+    Example:
+        >>> corpus = Corpus.build(load_documents("docs").documents, "corpus")  # doctest: +SKIP
+        >>> Pipeline(corpus.retriever(), ExtractiveAnswerer()).ask("…")        # doctest: +SKIP
     """
 
     def __init__(
         self,
-        chunks: Sequence[Chunk],
+        chunks: ChunkStore,
         embedder: Embedder,
         index: PositionIndex,
         statistics: CorpusStatistics,
@@ -89,7 +95,8 @@ class Corpus:
         """Chunk, embed and index documents in a folder.
 
         Interrupted, it goes on where it stopped when called again: vectors are stored batch by
-        batch, the other parts are whole or absent.
+        batch, the other parts are whole or absent. Called on a finished folder it makes anew what
+        is damaged.
 
         Args:
             documents: what to retrieve from.
@@ -101,7 +108,8 @@ class Corpus:
             progress: told of every batch.
 
         Raises:
-            InputError: no text in the documents, or the folder holds another corpus.
+            InputError: no text in the documents, text or metadata that cannot be kept, or the
+                folder holds another corpus or vectors of another embedder.
             StoreBusy: another process is building there.
             StorageError: the disk is full, read-only or failing.
         """
@@ -110,12 +118,13 @@ class Corpus:
         chunks = list(chunk_documents(documents, max_chars=max_chars, overlap_chars=overlap_chars))
         if not chunks:
             raise InputError("the documents hold no text; there is nothing to index")
+        documents_hash = _documents_hash(chunks)
         with writer_lock(place):
-            _check_same(place, _documents_hash(chunks))
+            finished = _finished(place)
+            _check_same(place, documents_hash, finished)
+            embedder = _chosen_embedder(place, embedder, chunks, finished)
             _write_chunks(place / "chunks.sqlite", chunks)
             report("chunk", len(chunks), len(chunks))
-            if embedder is None:
-                embedder = _lsa(place / "embedder", chunks)
             vectors = embed_chunks(
                 embedder, chunks, store=place / "vectors.sqlite", progress=progress
             )
@@ -123,7 +132,7 @@ class Corpus:
             report("index", len(chunks), len(chunks))
             CorpusStatistics.fit(chunks).save(place / "statistics")
             description = _Description(
-                documents=_documents_hash(chunks),
+                documents=documents_hash,
                 max_chars=max_chars,
                 overlap_chars=overlap_chars,
                 index=index,
@@ -161,14 +170,19 @@ class Corpus:
                 f"{place} was embedded with {description.embedder!r}, got {embedder.id!r}; pass "
                 "the same embedder, or build into another folder"
             )
-        chunks = ChunkStore(place / "chunks.sqlite")
-        if len(chunks) != description.chunks:
-            raise IndexCorrupt(
-                f"{place / 'chunks.sqlite'}: {len(chunks)} chunks, expected "
-                f"{description.chunks}; build the folder again"
-            )
         index = open_index(place / "index", verify=verify)
-        return cls(chunks, embedder, index, CorpusStatistics.load(place / "statistics"))
+        statistics = CorpusStatistics.load(place / "statistics")
+        return cls(_open_chunks(place, description.chunks), embedder, index, statistics)
+
+    def close(self) -> None:
+        """Close the file of the chunks; nothing can be retrieved afterwards."""
+        self.chunks.close()
+
+    def __enter__(self) -> Corpus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def retriever(
         self,
@@ -203,7 +217,7 @@ class Corpus:
         return len(self.index)
 
     def __repr__(self) -> str:
-        return f"Corpus({len(self.chunks):,} chunks, {self.embedder!r}, {self.index!r})"
+        return f"Corpus({len(self):,} chunks, {self.embedder!r}, {self.index!r})"
 
 
 def embed_chunks(
@@ -234,40 +248,94 @@ def embed_chunks(
     return vectors
 
 
+def _finished(place: Path) -> _Description | None:
+    """What stands there whole; None also where the description is damaged."""
+    try:
+        return _read_description(place)
+    except (InputError, IndexCorrupt):
+        return None
+
+
+def _chosen_embedder(
+    place: Path,
+    embedder: Embedder | None,
+    chunks: Sequence[Chunk],
+    finished: _Description | None,
+) -> Embedder:
+    """The embedder to build with; another one than a finished folder's would void its vectors."""
+    own = place / "embedder"
+    if embedder is None and (finished is None or own.is_dir()):
+        embedder = _lsa(own, chunks)
+    if embedder is not None and (finished is None or embedder.id == finished.embedder):
+        return embedder
+    raise InputError(
+        f"{place} was embedded with {finished.embedder if finished else None!r}, got "
+        f"{embedder.id if embedder else None!r}; pass the same embedder, or build into another "
+        "folder"
+    )
+
+
 def _lsa(folder: Path, chunks: Sequence[Chunk]) -> LSAEmbedder:
-    embedder = LSAEmbedder.fit(passage(chunk) for chunk in chunks)
-    embedder.save(folder)
-    return embedder
+    try:
+        return LSAEmbedder.load(folder)  # of a run before this one: its vectors are kept
+    except (InputError, IndexCorrupt):
+        embedder = LSAEmbedder.fit(passage(chunk) for chunk in chunks)
+        embedder.save(folder)
+        return embedder
 
 
 def _write_chunks(path: Path, chunks: Sequence[Chunk]) -> None:
     store = ChunkStore(path)
     try:
-        if not len(store):  # else a run before this one wrote them, all in one transaction
-            store.extend(chunks)
+        if not _holds(store, chunks):
+            store.replace(chunks)
     finally:
         store.close()
 
 
-def _check_same(folder: Path, documents: str) -> None:
+def _holds(store: ChunkStore, chunks: Sequence[Chunk]) -> bool:
+    """Whether a run before this one wrote them and nothing was altered since."""
+    try:
+        return len(store) == len(chunks) and all(
+            chunk_row(kept) == chunk_row(chunk) for kept, chunk in zip(store, chunks, strict=True)
+        )
+    except IndexCorrupt:
+        return False
+
+
+def _open_chunks(place: Path, count: int) -> ChunkStore:
+    path = place / "chunks.sqlite"
+    if not path.is_file():  # opening would make an empty one
+        raise IndexCorrupt(f"{path}: missing; build the folder again")
+    chunks = ChunkStore(path)
+    with contextlib.ExitStack() as refused:
+        refused.callback(chunks.close)
+        found = len(chunks)
+        if found != count:
+            raise IndexCorrupt(f"{path}: {found} chunks, expected {count}; build the folder again")
+        refused.pop_all()
+    return chunks
+
+
+def _check_same(place: Path, documents: str, finished: _Description | None) -> None:
     """Refuse a folder begun with other documents: what is there would be mixed up."""
-    claim = folder / "DOCUMENTS"
+    claim = place / "DOCUMENTS"
     with storage_errors(claim):
-        begun = claim.read_text("ascii") if claim.exists() else None
-    if begun is None:
-        atomic_write(claim, documents.encode("ascii"))
-    elif begun != documents:
+        begun = claim.read_bytes() if claim.exists() else None
+    ours = documents.encode("ascii")
+    if begun not in (None, ours) or (finished and finished.documents != documents):
         raise InputError(
-            f"{folder} holds a corpus of other documents or another chunking; choose another "
+            f"{place} holds a corpus of other documents or another chunking; choose another "
             "folder, or delete this one"
         )
+    if begun is None:
+        atomic_write(claim, ours)
 
 
 def _documents_hash(chunks: Sequence[Chunk]) -> str:
     digest = hashlib.sha256()
     for chunk in chunks:
-        row = [chunk.id, chunk.source, chunk.title, chunk.start, chunk.text]
-        digest.update(json.dumps(row).encode())
+        digest.update(json.dumps(chunk_row(chunk)).encode())
     return digest.hexdigest()
 
 
@@ -280,9 +348,15 @@ def _read_description(folder: Path) -> _Description:
         )
     try:
         fields: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return _Description(**fields)
-    except (ValueError, TypeError) as error:
+        newer = fields["version"] > _VERSION
+        if not newer:
+            return _Description(**fields)
+    except (ValueError, TypeError, KeyError) as error:
         raise IndexCorrupt(f"{path}: damaged ({error}); build the folder again") from error
+    raise IndexCorrupt(
+        f"{path}: format version {fields['version']} is newer than this ragopt reads "
+        f"({_VERSION}); upgrade ragopt"
+    )
 
 
 def _silent(_task: str, _done: int, _total: int) -> None:

@@ -98,3 +98,8 @@ class BackendMissing(RagoptError, ImportError):
         )
         self.package = package
         self.extra = extra
+        self.purpose = purpose
+
+    def __reduce__(self) -> tuple[type[BackendMissing], tuple[str, str, str]]:
+        # An exception is unpickled from its message; worker processes send theirs that way.
+        return type(self), (self.package, self.extra, self.purpose)

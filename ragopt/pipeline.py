@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ragopt.compress.base import Compressed, Compressor, unchanged
-from ragopt.cost.model_prices import Usage
+from ragopt.compress.base import Compressed, Compressor, check_request, unchanged
+from ragopt.cost.events import frozen_tags
+from ragopt.cost.model_prices import Usage, to_decimal
 from ragopt.errors import InputError
 from ragopt.llm.base import (
     LLM,
@@ -101,8 +102,10 @@ class Answer:
         served_from: the model, or the tier of the cache.
         usage: tokens billed for this question; none for a hit.
         usage_method: who counted them: ``"provider"``, a tokenizer, or an estimate.
-        cost: US dollars billed, by the price sheet; 0 without a priced model.
-        saved: US dollars less than the same question without cache, tight top-k and compression.
+        cost: US dollars billed, by the price sheet; 0 without a priced model, and when the sheet
+            lacks a rate for what was used, which a failed stage ``"price"`` then says.
+        saved: US dollars less than the same question without cache, tight top-k and compression;
+            negative where these made it dearer.
         context: what the model was given; None for a hit.
         stages: what each stage did, in order.
         cached_question: the question that the served answer was given to; None unless a hit.
@@ -140,6 +143,7 @@ class Billing:
 
     Raises:
         UnknownPrice: the sheet does not know the model.
+        InputError: a tag that the ledger would refuse.
     """
 
     def __init__(
@@ -160,7 +164,7 @@ class Billing:
 
             self.price = (prices or PriceSheet.default()).model(model)
         self.ledger = ledger
-        self.tags = dict(tags or {})
+        self.tags = frozen_tags(tags or {})
         self.counter = counter or token_counter(model)
 
     def usd(self, usage: Usage) -> Decimal:
@@ -197,13 +201,16 @@ class Pipeline:
         llm: any callable from messages to a `ragopt.llm.Completion` or a string, synchronous or
             asynchronous.
         compressor: shortens the context; none by default.
-        max_context_tokens: budget for the compressor; it decides itself by default.
+        max_context_tokens: budget for the compressor, 1 or more; it decides itself by default.
         cache: serves answers given before; none by default.
         billing: prices and ledger; tokens are counted but not priced by default.
         system_prompt: the stable beginning of every prompt.
 
     Attributes:
         failures: how often each stage was skipped because it raised.
+
+    Raises:
+        InputError: an ``llm`` that cannot be called, or a budget without a compressor or below 1.
 
     Example:
         >>> from ragopt import Pipeline                                     # doctest: +SKIP
@@ -228,6 +235,7 @@ class Pipeline:
                 f"llm is {type(llm).__name__}, expected a callable from messages to a Completion "
                 "or a string"
             )
+        _check_budget(max_context_tokens, compressor)
         self.retriever = retriever
         self.llm = llm
         self.compressor = compressor
@@ -276,9 +284,9 @@ class Pipeline:
         if not isinstance(question, str) or not question.strip():
             raise InputError(f"question={question!r}: expected a text with at least one word")
         stages: list[Stage] = []
-        hit = self._look_up(question, scope, stages)
-        if hit is not None:
-            return self._served(hit, stages)
+        served = self._look_up(question, scope, stages)
+        if served is not None:
+            return self._recorded(replace(served, stages=tuple(stages)))
         found = self.retriever.retrieve(question)
         stages.extend(found.stages)
         context = self._compress(question, list(found.hits), stages)
@@ -290,31 +298,21 @@ class Pipeline:
             messages=render_prompt(question, passages, system=self.system_prompt),
             context=context,
             vector=found.vector,
-            tokens_spared=max(0, plain - context.tokens_after),
+            tokens_spared=plain - context.tokens_after,
             stages=tuple(stages),
         )
 
-    def _look_up(self, question: str, scope: Scope | None, stages: list[Stage]) -> CacheHit | None:
+    def _look_up(self, question: str, scope: Scope | None, stages: list[Stage]) -> Answer | None:
         cache = self.cache
         if cache is None:
             return None
-        hit, stage = self._guarded("cache", lambda: cache.get(question, scope=scope))
-        note = "miss" if hit is None else f"{hit.tier} hit, similarity {hit.similarity:.3f}"
-        stages.append(stage if stage.failed else replace(stage, note=note))
-        return hit
-
-    def _served(self, hit: CacheHit, stages: list[Stage]) -> Answer:
-        paid = Decimal(str(hit.payload.get("usd", "0")))
-        answer = Answer(
-            text=hit.answer,
-            sources=tuple(Source(*source) for source in hit.payload.get("sources", ())),
-            served_from="exact cache" if hit.tier == "exact" else "semantic cache",
-            usage_method="none",
-            saved=paid,
-            stages=tuple(stages),
-            cached_question=hit.question,
-        )
-        return self._recorded(answer)
+        found, stage = self._guarded("cache", lambda: _served(cache.get(question, scope=scope)))
+        if found is None:
+            stages.append(stage)
+            return None
+        answer, note = found
+        stages.append(replace(stage, note=note))
+        return answer
 
     def _compress(self, question: str, hits: list[Any], stages: list[Stage]) -> Compressed:
         count = self.billing.counter.count
@@ -323,7 +321,9 @@ class Pipeline:
             return unchanged(hits, count, "no compressor")
         compressed, stage = self._guarded(
             "compress",
-            lambda: compressor.compress(question, hits, max_tokens=self.max_context_tokens),
+            lambda: _checked(
+                compressor.compress(question, hits, max_tokens=self.max_context_tokens), compressor
+            ),
         )
         if compressed is None:
             stages.append(stage)
@@ -346,8 +346,7 @@ class Pipeline:
     def _finish(self, prepared: _Prepared, completion: Completion, ms: float) -> Answer:
         usage, method = self.billing.usage_of(prepared.messages, completion)
         stages = [*prepared.stages, Stage(name="llm", ms=ms, note=completion.model)]
-        cost = self.billing.usd(usage)
-        without = replace(usage, input=usage.input + prepared.tokens_spared)
+        cost, saved = self._priced(usage, prepared.tokens_spared, stages)
         answer = Answer(
             text=completion.text,
             sources=tuple(
@@ -357,11 +356,26 @@ class Pipeline:
             usage=usage,
             usage_method=method,
             cost=cost,
-            saved=self.billing.usd(without) - cost,
+            saved=saved,
             context=prepared.context,
             stages=tuple(stages),
         )
         return self._recorded(self._remembered(prepared, answer))
+
+    def _priced(
+        self, usage: Usage, tokens_spared: int, stages: list[Stage]
+    ) -> tuple[Decimal, Decimal]:
+        """Cost and saving; an answer that is paid for is not lost over a rate that is missing."""
+
+        def priced() -> tuple[Decimal, Decimal]:
+            cost = self.billing.usd(usage)
+            return cost, self.billing.usd(_with_input(usage, tokens_spared)) - cost
+
+        found, stage = self._guarded("price", priced)
+        if found is not None:
+            return found
+        stages.append(stage)
+        return _NOTHING, _NOTHING
 
     def _remembered(self, prepared: _Prepared, answer: Answer) -> Answer:
         cache = self.cache
@@ -380,12 +394,17 @@ class Pipeline:
                 prepared.question,
                 answer.text,
                 scope=prepared.scope,
-                vector=prepared.vector,
+                vector=prepared.vector if self._one_embedder() else None,
                 payload=payload,
                 sources=sorted({source.document for source in answer.sources}),
             ),
         )
         return replace(answer, stages=(*answer.stages, stage))
+
+    def _one_embedder(self) -> bool:
+        """Whether the cache compares the very vectors that are searched with."""
+        ours, theirs = (getattr(part, "embedder", None) for part in (self.retriever, self.cache))
+        return ours is not None and theirs is not None and bool(ours.id == theirs.id)
 
     def _recorded(self, answer: Answer) -> Answer:
         ledger = self.billing.ledger
@@ -406,7 +425,7 @@ class Pipeline:
             usd=answer.cost,
             saved_usd=answer.saved,
             ms=answer.ms,
-            outcome=answer.served_from,
+            outcome="unpriced" if _failed(answer, "price") else answer.served_from,
             tags=self.billing.tags,
         )
 
@@ -429,6 +448,49 @@ class Pipeline:
         }
         shown = ", ".join(f"{name}={part!r}" for name, part in parts.items() if part is not None)
         return f"Pipeline({shown})"
+
+
+def _check_budget(max_context_tokens: int | None, compressor: Compressor | None) -> None:
+    if max_context_tokens is None:
+        return
+    if compressor is None:
+        raise InputError(
+            f"max_context_tokens={max_context_tokens!r} without a compressor; pass compressor= too"
+        )
+    check_request([], max_context_tokens)
+
+
+def _served(hit: CacheHit | None) -> tuple[Answer | None, str]:
+    """What a look-up serves, and a note for its stage."""
+    if hit is None:
+        return None, "miss"
+    answer = Answer(
+        text=hit.answer,
+        sources=tuple(Source(*source) for source in hit.payload.get("sources", ())),
+        served_from="exact cache" if hit.tier == "exact" else "semantic cache",
+        usage_method="none",
+        saved=to_decimal(hit.payload.get("usd", "0"), "usd of the cached answer"),
+        cached_question=hit.question,
+    )
+    return answer, f"{hit.tier} hit, similarity {hit.similarity:.3f}"
+
+
+def _checked(compressed: Any, compressor: Compressor) -> Compressed:
+    if not isinstance(compressed, Compressed):
+        raise InputError(
+            f"{type(compressor).__name__} returned {type(compressed).__name__}, expected a "
+            "Compressed"
+        )
+    return compressed
+
+
+def _with_input(usage: Usage, more: int) -> Usage:
+    """A usage with more, or less, ordinary input; what the provider cached stays as it is."""
+    return replace(usage, input=usage.input + max(more, -usage.leaves()["input"]))
+
+
+def _failed(answer: Answer, name: str) -> bool:
+    return any(stage.name == name and stage.failed for stage in answer.stages)
 
 
 def _ms(begin: float) -> float:

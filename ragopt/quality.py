@@ -1,14 +1,14 @@
 """Floors, certificates, and the statistics behind them.
 
 A `Floor` is what quality must reach; a `Certificate` is the evidence that it does. Bounds are
-exact where an exact one exists (binomial, conformal) and a seeded bootstrap otherwise.
+exact where an exact one exists (binomial, conformal) and drawn with a seed otherwise.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 RESAMPLES = 10_000
+_BLOCK_CELLS = 1 << 22  # draws held at a time: 32 MB, whatever the number of distinct values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Floor:
         confidence: probability with which the bound must hold, strictly between 0 and 1.
 
     Raises:
-        InputError: both limits or neither, or a confidence outside (0, 1).
+        InputError: both limits or neither, a limit that is NaN, or a confidence outside (0, 1).
     """
 
     metric: str
@@ -59,6 +60,8 @@ class Floor:
                 f"Floor({self.metric!r}): give exactly one of at_least and at_most; "
                 f"got at_least={self.at_least}, at_most={self.at_most}"
             )
+        if math.isnan(self.limit):
+            raise InputError(f"Floor({self.metric!r}): the limit is NaN, expected a number")
         _check_probability("confidence", self.confidence)
 
     @property
@@ -180,6 +183,7 @@ def binomial_upper(successes: int, trials: int, confidence: float = 0.95) -> flo
     Raises:
         InputError: as `binomial_lower`.
     """
+    _check_counts(successes, trials)
     return 1.0 - binomial_lower(trials - successes, trials, confidence)
 
 
@@ -204,7 +208,7 @@ def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
     if values.ndim != 1 or np.isnan(values).any():
         raise InputError(f"scores: expected a vector without NaN, got shape {values.shape}")
     # alpha * (n + 1) may fall a rounding error short of the integer it stands for.
-    rank = math.floor(alpha * (values.size + 1) + 1e-9)
+    rank = min(values.size, math.floor(alpha * (values.size + 1) + 1e-9))
     if rank == 0:
         return -math.inf
     return float(np.sort(values)[rank - 1])
@@ -213,8 +217,12 @@ def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
 def mean_lower(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> float:
     """Lower bound on the mean of values in [0, 1], such as recall per query.
 
-    Bootstrap percentile (10,000 resamples). When every value is 1 the resamples cannot differ:
-    the bound is then the exact binomial one for ``n`` successes of ``n``.
+    Learned-Miller and Thomas (2019), "A New Confidence Interval for the Mean of a Bounded Random
+    Variable" (arXiv 1905.06208): the quantile, over 10,000 draws, of the mean under uniform
+    Dirichlet weights on the values and one more at 0, the worst there could be. For values of 0
+    and 1 that is the exact binomial bound, computed as such. A percentile bootstrap knows no loss
+    that it has not seen: where 3 % of the queries fail it misses the mean in one sample of 50 out
+    of five.
 
     Raises:
         InputError: no values, values outside [0, 1], or a confidence outside (0, 1).
@@ -223,9 +231,10 @@ def mean_lower(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) ->
     if array.min() < 0 or array.max() > 1:
         raise InputError(f"values lie in [{array.min():g}, {array.max():g}], expected [0, 1]")
     _check_probability("confidence", confidence)
-    if array.min() == 1.0:
-        return binomial_lower(array.size, array.size, confidence)
-    means = _resampled_means(array, np.random.default_rng(seed))
+    ones = int((array == 1).sum())
+    if ones + (array == 0).sum() == array.size:
+        return binomial_lower(ones, array.size, confidence)
+    means = _dirichlet_means(np.append(array, 0.0), np.random.default_rng(seed))
     return float(np.quantile(means, 1 - confidence))
 
 
@@ -245,7 +254,8 @@ def paired_bootstrap(
 
     When no cluster differs, resampling says nothing about losses too rare to have been seen. The
     ends are then the exact binomial bound on an unseen change of one whole unit,
-    ``1 - (1 - confidence) ** (1 / n)``.
+    ``1 - (1 - confidence) ** (1 / n)``. Where only a few clusters differ (some five) the ends are
+    approximate: at 95 % confidence up to 10 % of intervals miss on one side.
 
     Args:
         before: (n,) values in one unit, such as 0 or 1 per question.
@@ -265,6 +275,9 @@ def paired_bootstrap(
             f"{first.size if clusters is None else len(clusters)}; expected one each per item"
         )
     difference = _cluster_means(second - first, clusters)
+    # Equal figures computed in two ways differ by rounding; that is no change.
+    scale = max(np.abs(first).max(), np.abs(second).max())
+    difference = np.where(np.abs(difference) <= 1e-12 * scale, 0.0, difference)
     if not difference.any():
         unseen = binomial_upper(0, difference.size, confidence)
         lower, upper = -unseen, unseen
@@ -284,10 +297,19 @@ def paired_bootstrap(
 
 
 def data_hash(*parts: bytes | str | NDArray[Any]) -> str:
-    """Short SHA-256 over data, to tell whether two figures come from the same input."""
+    """Short SHA-256 over data, to tell whether two figures come from the same input.
+
+    Raises:
+        InputError: an array of Python objects, whose bytes are addresses.
+    """
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
+            if part.dtype.hasobject:
+                raise InputError(
+                    f"an array of dtype {part.dtype} has no bytes of its own to hash; expected "
+                    "numbers or fixed-width text"
+                )
             block = (
                 str((part.dtype.str, part.shape)).encode() + np.ascontiguousarray(part).tobytes()
             )
@@ -301,14 +323,22 @@ def data_hash(*parts: bytes | str | NDArray[Any]) -> str:
 def certify_mean(
     values: ArrayLike, floor: Floor, *, source: str = "", seed: int = 0
 ) -> Certificate:
-    """Certificate for the mean of per-query values in [0, 1] against a lower floor."""
+    """Certificate for the mean of per-query values in [0, 1] against a lower floor.
+
+    Raises:
+        InputError: a floor with ``at_most``, or values that `mean_lower` rejects.
+    """
+    if floor.at_least is None:
+        raise InputError(
+            f"{floor}: a mean is certified by its lower bound, expected a floor with at_least"
+        )
     array = _finite_vector("values", values)
     return Certificate(
         floor=floor,
         observed=float(array.mean()),
         bound=mean_lower(array, confidence=floor.confidence, seed=seed),
         n=int(array.size),
-        method="percentile bootstrap over queries",
+        method="Learned-Miller and Thomas bound over queries",
         data_hash=source,
         seed=seed,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -321,8 +351,26 @@ def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> N
     Quality is 0 or 1 or a few steps between, so the counts are short whatever the sample size.
     """
     distinct, counts = np.unique(values, return_counts=True)
-    drawn = rng.multinomial(values.size, counts / values.size, size=RESAMPLES)
-    return np.asarray(drawn @ distinct / values.size, dtype=np.float64)
+    shares = counts / values.size
+    blocks = [
+        rng.multinomial(values.size, shares, size=rows) @ distinct / values.size
+        for rows in _row_blocks(distinct.size)
+    ]
+    return np.concatenate(blocks)
+
+
+def _dirichlet_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Means under uniform Dirichlet weights, drawn as one weight a distinct value."""
+    distinct, counts = np.unique(values, return_counts=True)
+    blocks = [rng.dirichlet(counts, size=rows) @ distinct for rows in _row_blocks(distinct.size)]
+    return np.concatenate(blocks)
+
+
+def _row_blocks(columns: int) -> Iterator[int]:
+    """Row counts that add up to `RESAMPLES`."""
+    rows = max(1, _BLOCK_CELLS // columns)
+    for start in range(0, RESAMPLES, rows):
+        yield min(rows, RESAMPLES - start)
 
 
 def _cluster_means(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -91,10 +92,11 @@ class Retriever:
         knobs: search-time knobs of the index; its tuned ones by default.
 
     Raises:
-        InputError: sizes below 1, or an index that does not fit chunks or embedder.
+        InputError: sizes that are no whole numbers from 1 up, ``candidates`` below ``k``, a
+            negative weight, or an index that does not fit chunks or embedder.
     """
 
-    chunks: Sequence[Chunk]
+    chunks: Sequence[Chunk] = field(repr=False)
     embedder: Embedder
     index: VectorIndex
     k: int = 10
@@ -106,10 +108,14 @@ class Retriever:
     knobs: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.k < 1 or (self.candidates is not None and self.candidates < self.k):
+        sizes = (self.k,) if self.candidates is None else (self.k, self.candidates)
+        if not all(type(size) is int for size in sizes) or not 1 <= self.k <= sizes[-1]:
             raise InputError(
-                f"k={self.k}, candidates={self.candidates}: expected 1 <= k <= candidates"
+                f"k={self.k!r}, candidates={self.candidates!r}: expected whole numbers with "
+                "1 <= k <= candidates"
             )
+        if not 0 <= self.prior_weight < math.inf:
+            raise InputError(f"prior_weight={self.prior_weight}: expected a finite number >= 0")
         if self.index.dim != self.embedder.dim:
             raise InputError(
                 f"the index has {self.index.dim} dimensions, the embedder {self.embedder.id!r} "

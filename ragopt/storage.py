@@ -10,14 +10,15 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sqlite3
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ragopt.errors import IndexCorrupt, InputError, StorageError, StoreBusy
 
@@ -25,6 +26,7 @@ __all__ = [
     "Database",
     "DatabaseFormat",
     "atomic_write",
+    "load_folder",
     "read_folder",
     "write_folder",
     "writer_lock",
@@ -33,6 +35,12 @@ __all__ = [
 MANIFEST = "MANIFEST.json"
 _LOCK = "LOCK"
 _CRC_BLOCK_BYTES = 1 << 22
+# Of a part, or of the temporary file beside a part or the manifest.
+_OUR_FILE = re.compile(
+    r"(?P<part>.+)-[0-9a-f]{8}\.bin|\.(?:MANIFEST\.json|(?P<beside>.+)-[0-9a-f]{8}\.bin)\.\w{8}"
+)
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -50,6 +58,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only; choose another folder",
             errno.EACCES: "permission denied; choose a folder that this user may write",
             errno.EPERM: "permission denied; choose a folder that this user may write",
+            errno.EEXIST: "a file stands where a folder is needed; choose another path",
             errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
         }.get(error.errno or 0, "the operating system refused")
         raise StorageError(error.errno, f"{path}: {remedy} ({error.strerror or error})") from error
@@ -102,10 +111,12 @@ def writer_lock(folder: Path) -> Iterator[None]:
     try:
         try:
             _lock(handle)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             raise StoreBusy(
                 f"{folder}: another process is writing here; wait for it or choose another folder"
             ) from error
+        except OSError as error:  # such as a network file system without locks
+            raise StorageError(error.errno, f"{folder}: cannot be locked ({error})") from error
         yield
     finally:
         os.close(handle)
@@ -130,8 +141,9 @@ def write_folder(
 ) -> None:
     """Write named binary parts and a manifest with their sizes and checksums.
 
-    Parts carry their checksum in their file name and the manifest is replaced last, so a reader
-    sees the old set or the new one, whole. Files of the old set are removed afterwards.
+    Parts carry their checksum in their file name and the manifest is replaced last, so what stands
+    there is the old set or the new one, whole. Files of the old set are removed afterwards, and
+    what a killed writer left behind before and after; files of others are left alone.
 
     Args:
         folder: made when missing.
@@ -145,21 +157,56 @@ def write_folder(
         StorageError: the disk is full, read-only or failing; the old set still opens.
     """
     with writer_lock(folder):
-        files = {}
-        for name, content in parts.items():
-            data = memoryview(content).cast("B") if memoryview(content).nbytes else memoryview(b"")
-            checksum = _crc(data)
-            file = f"{name}-{checksum:08x}.bin"
-            atomic_write(folder / file, data)
-            files[name] = {"file": file, "bytes": data.nbytes, "crc32": checksum}
-        manifest = {"magic": "ragopt", "kind": kind, "version": version, "files": files}
-        body = json.dumps({**manifest, "about": dict(about)}, sort_keys=True, indent=1)
-        sealed = json.dumps({"crc32": zlib.crc32(body.encode()), "body": body}, indent=1)
-        atomic_write(folder / MANIFEST, sealed.encode())
-        live = {entry["file"] for entry in files.values()} | {MANIFEST, _LOCK}
-        for stale in folder.glob("*.bin"):
-            if stale.name not in live:
-                stale.unlink(missing_ok=True)
+        older = _saved_files(folder) or {}
+        names = set(parts) | set(older)
+        _sweep(folder, names)
+        try:
+            files = {name: _write_part(folder, name, content) for name, content in parts.items()}
+            manifest = {"magic": "ragopt", "kind": kind, "version": version, "files": files}
+            body = json.dumps({**manifest, "about": dict(about)}, sort_keys=True, indent=1)
+            sealed = json.dumps({"crc32": zlib.crc32(body.encode()), "body": body}, indent=1)
+            atomic_write(folder / MANIFEST, sealed.encode())
+        finally:
+            _sweep(folder, names)
+
+
+def _write_part(folder: Path, name: str, content: Any) -> dict[str, Any]:
+    data = memoryview(content).cast("B") if memoryview(content).nbytes else memoryview(b"")
+    checksum = _crc(data)
+    file = f"{name}-{checksum:08x}.bin"
+    atomic_write(folder / file, data)
+    return {"file": file, "bytes": data.nbytes, "crc32": checksum}
+
+
+def _saved_files(folder: Path) -> dict[str, str] | None:
+    """Names of the parts that stand there and their files; None when the manifest is damaged."""
+    try:
+        entries = _read_manifest(folder)["files"]
+    except InputError:
+        return {}
+    except IndexCorrupt:
+        return None
+    return {name: entry["file"] for name, entry in entries.items()}
+
+
+def _sweep(folder: Path, names: set[str]) -> None:
+    """Remove files of these parts that the manifest does not name, and temporary files.
+
+    The caller holds the lock, so no writer is at work.
+    """
+    saved = _saved_files(folder)
+    for path in folder.iterdir():
+        ours = _OUR_FILE.fullmatch(path.name)
+        if ours is None:
+            continue
+        if ours["part"] is None:
+            stale = ours["beside"] is None or ours["beside"] in names
+        else:
+            # The manifest may be restored where it is damaged.
+            stale = ours["part"] in names and saved is not None and path.name not in saved.values()
+        if stale:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def read_folder(
@@ -193,6 +240,36 @@ def read_folder(
     return manifest["about"], paths
 
 
+def load_folder(
+    folder: Path,
+    load: Callable[[dict[str, Any], dict[str, Path]], T],
+    *,
+    kind: str,
+    version: int,
+    verify: bool = True,
+) -> T:
+    """What ``load`` makes of the description and the paths that `read_folder` returns.
+
+    Where a writer replaced the files in the meantime, the new ones are loaded.
+
+    Raises:
+        InputError: as `read_folder`.
+        IndexCorrupt: as `read_folder`.
+    """
+    while True:
+        before = _manifest_bytes(folder)
+        try:
+            return load(*read_folder(folder, kind=kind, version=version, verify=verify))
+        except (IndexCorrupt, OSError):
+            if _manifest_bytes(folder) == before:
+                raise
+
+
+def _manifest_bytes(folder: Path) -> bytes:
+    path = folder / MANIFEST
+    return path.read_bytes() if path.is_file() else b""
+
+
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
@@ -202,7 +279,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         body = sealed["body"]
         intact = zlib.crc32(body.encode()) == sealed["crc32"]
         manifest: dict[str, Any] = json.loads(body) if intact else {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IndexCorrupt(
             f"{path}: damaged ({error}); restore it from a backup or build again"
         ) from error
@@ -309,12 +386,12 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
                 # SQLite itself rolls back on some faults, such as a full disk.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def verify(self) -> None:
         """Read every page and check the structure.
@@ -334,12 +411,17 @@ class Database:
     def _prepare(self) -> None:
         with self._lock, self._errors():
             run = self._connection.execute
+            new = self._header() == (0, 0) and self._is_empty()
+            if not new:
+                self._check_header()  # first: WAL mode would change another program's file
             run("PRAGMA journal_mode=WAL")
             run(f"PRAGMA synchronous={'FULL' if self._format.durable else 'NORMAL'}")
-            application, version = self._header()
-            if (application, version) == (0, 0):
+            if new:
                 self._create()
-                application, version = self._header()
+                self._check_header()
+
+    def _check_header(self) -> None:
+        application, version = self._header()
         if application != self._format.application_id:
             raise InputError(
                 f"{self.path}: a SQLite database, but not a ragopt {self._format.name}; "
@@ -355,12 +437,16 @@ class Database:
         run = self._connection.execute
         return run("PRAGMA application_id").fetchone()[0], run("PRAGMA user_version").fetchone()[0]
 
+    def _is_empty(self) -> bool:
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return bool(tables == 0)
+
     def _create(self) -> None:
         """Make the schema, unless another process did so in the meantime."""
         with self.write() as connection:
             if self._header() != (0, 0):
                 return
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            if not self._is_empty():
                 return  # somebody else's database: refused by the caller, unchanged
             for statement in self._format.schema:
                 connection.execute(statement)
@@ -376,17 +462,21 @@ class Database:
 
     def _translate(self, error: sqlite3.Error) -> Exception:
         text = str(error)
-        if "locked" in text or "busy" in text:
+        if "is locked" in text:
             return StoreBusy(
                 f"{self.path}: another process holds the {self._format.name}; try again, or give "
                 "a longer timeout_s"
             )
-        if "malformed" in text or "not a database" in text or "disk image" in text:
+        if (
+            "disk image is malformed" in text
+            or "malformed database" in text
+            or "not a database" in text
+        ):
             return IndexCorrupt(
                 f"{self.path}: the {self._format.name} is damaged ({text}); restore it from a "
                 "backup, or delete the file to start empty"
             )
-        if "full" in text:
+        if "disk is full" in text:
             return StorageError(
                 errno.ENOSPC, f"{self.path}: the disk is full; nothing of this write was kept"
             )

@@ -23,8 +23,8 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+|[^\W_]")
 def terms(text: str) -> list[str]:
     """Lower-case, lightly stemmed words in order; stop words left out.
 
-    An identifier counts whole and by its parts: ``os.path.getsize`` gives ``os.path.getsize``,
-    ``os``, ``path``, ``getsize``; ``ThreadPool`` gives ``threadpool``, ``thread``, ``pool``.
+    An identifier counts whole and by its parts: ``os.path.exists`` gives ``os.path.exists``,
+    ``os``, ``path``, ``exist``; ``ThreadPool`` gives ``threadpool``, ``thread``, ``pool``.
     """
     found = []
     for word in _WORD.findall(text):
@@ -32,7 +32,7 @@ def terms(text: str) -> list[str]:
         if whole in STOP_WORDS:
             continue
         found.append(_stem(whole))
-        parts = _PART.findall(word)
+        parts = _PART.findall(word if word.isascii() else whole)  # its capitals are A to Z
         if len(parts) > 1:
             found.extend(_stem(part.lower()) for part in parts if part.lower() not in STOP_WORDS)
     return found

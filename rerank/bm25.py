@@ -5,6 +5,7 @@ Robertson and Zaragoza (2009), "The Probabilistic Relevance Framework: BM25 and 
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ragopt.rerank.base import passage
 
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
+from ragopt.rerank.base import passage
 from ragopt.storage import read_folder, write_folder
 from ragopt.text import terms
 
@@ -67,8 +68,7 @@ class CorpusStatistics:
             words = terms(passage(chunk))
             documents += 1
             length += len(words)
-            for word in set(words):
-                key = _hash(word)
+            for key in {_hash(word) for word in words}:
                 frequencies[key] = frequencies.get(key, 0) + 1
         if not documents:
             raise InputError("no chunk to take word statistics of")
@@ -130,15 +130,15 @@ class BM25Reranker:
 
     Args:
         statistics: of the whole corpus; without them frequencies are those of the candidates.
-        k1: saturation of repeated words.
+        k1: saturation of repeated words, above 0.
         b: strength of the length normalisation, 0 to 1.
     """
 
     def __init__(
         self, statistics: CorpusStatistics | None = None, *, k1: float = 1.2, b: float = 0.75
     ) -> None:
-        if k1 < 0 or not 0 <= b <= 1:
-            raise InputError(f"k1={k1}, b={b}: expected k1 >= 0 and b from 0 to 1")
+        if not 0 < k1 < math.inf or not 0 <= b <= 1:
+            raise InputError(f"k1={k1}, b={b}: expected a finite k1 > 0 and b from 0 to 1")
         self._statistics = statistics
         self._k1 = k1
         self._b = b
@@ -163,24 +163,29 @@ class BM25Reranker:
             k1=self._k1,
             b=self._b,
         )
-        scorer.doc_len = [len(text) for text in texts]
-        scorer.avgdl = sum(scorer.doc_len) / len(texts)
+        lengths = [len(text) for text in texts]
+        scorer.doc_len = [max(1, length) for length in lengths]  # of an empty chunk, b=1: 0 / 0
+        scorer.avgdl = sum(lengths) / len(texts)
         if self._statistics is not None:
             scorer.avgdl = self._statistics.mean_length
             scorer.idf = self._statistics.idf(wanted)
         else:
-            held = {word: sum(word in text for text in map(set, texts)) for word in wanted}
+            vocabularies = [set(text) for text in texts]
+            held = {word: sum(word in known for known in vocabularies) for word in wanted}
             idf = _idf(np.array(list(held.values()), dtype=np.float64), len(texts))
             scorer.idf = dict(zip(held, idf.tolist(), strict=True))
         return scorer
 
     def _terms(self, chunk: Chunk) -> list[str]:
-        """Words of a chunk, remembered: popular chunks come back for other questions."""
-        key = f"{chunk.id}\n{len(chunk.text)}"
-        words = self._words.pop(key, None)
+        """Words of a chunk, remembered: popular chunks come back for other questions.
+
+        By its text: after a re-ingestion an id may stand for another one.
+        """
+        text = passage(chunk)
+        words = self._words.pop(text, None)
         if words is None:
-            words = terms(passage(chunk))
-        self._words[key] = words
+            words = terms(text)
+        self._words[text] = words
         if len(self._words) > _REMEMBERED_CHUNKS:
             self._words.popitem(last=False)
         return words

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from ragopt.rerank.base import passage
 
 from ragopt.chunk import Chunk
+from ragopt.rerank.base import passage
 
 if TYPE_CHECKING:
     from ragopt.embed import Embedder

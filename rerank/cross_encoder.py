@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ragopt.rerank.base import passage
 
 from ragopt.chunk import Chunk
 from ragopt.errors import BackendMissing, InputError
+from ragopt.rerank.base import passage
 
 __all__ = ["CrossEncoderReranker"]
 
@@ -29,7 +29,8 @@ class CrossEncoderReranker:
 
     Raises:
         BackendMissing: sentence-transformers is not installed.
-        InputError: there is no such model, or it could not be loaded or downloaded.
+        InputError: there is no such model, it could not be loaded or downloaded, or a batch size
+            or token limit below 1.
     """
 
     def __init__(
@@ -46,6 +47,10 @@ class CrossEncoderReranker:
             raise BackendMissing(
                 "sentence-transformers", "models", "reranking with a cross-encoder"
             ) from error
+        if batch_size < 1 or (max_tokens is not None and max_tokens < 1):
+            raise InputError(
+                f"batch_size={batch_size}, max_tokens={max_tokens}: expected at least 1 each"
+            )
         self._name = str(model)
         self._batch_size = batch_size
         self.truncated = 0
@@ -70,7 +75,9 @@ class CrossEncoderReranker:
 
     def _count_long(self, pairs: Sequence[tuple[str, str]]) -> int:
         tokenizer = self._model.tokenizer
-        limit = min(self._model.max_length or tokenizer.model_max_length, 1 << 20)
+        # The name changed with sentence-transformers 6, and the old one warns.
+        name = "max_seq_length" if hasattr(self._model, "max_seq_length") else "max_length"
+        limit = getattr(self._model, name) or tokenizer.model_max_length
         queries, texts = (list(side) for side in zip(*pairs, strict=True))
         encoded = tokenizer(queries, texts, truncation=False, verbose=False)
         return sum(len(ids) > limit for ids in encoded["input_ids"])

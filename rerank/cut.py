@@ -13,6 +13,8 @@ from ragopt.errors import InputError
 
 __all__ = ["Cut", "FixedK", "LargestGap"]
 
+_LARGEST_SCORE = 1e300
+
 
 @runtime_checkable
 class Cut(Protocol):
@@ -77,6 +79,8 @@ class LargestGap:
         # The fall after hit number k lies between scores k and k + 1.
         last = min(self.k_max, len(hits) - 1)
         scores = np.array([hit.score for hit in hits[self.k_min - 1 : last + 1]])
+        # A fall from one infinite score to the next is none.
+        scores = np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
         gap = self.k_min + int(np.argmax(-np.diff(scores)))
         return min(gap + self.buffer, self.k_max, len(hits))
 

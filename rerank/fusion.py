@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from ragopt.rerank.base import Reranker
 
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
+from ragopt.rerank.base import Reranker, checked_scores, convex
 
 __all__ = ["ConvexReranker", "FusionReranker", "reciprocal_rank_fusion"]
 
@@ -28,7 +28,7 @@ def reciprocal_rank_fusion(
         weights: one a scorer, >= 0; equal by default.
 
     Raises:
-        InputError: no scorer, lengths that differ, or k below 1.
+        InputError: no scorer, lengths that differ, NaN, bad weights, or k below 1.
     """
     lists = [np.asarray(values, dtype=np.float64) for values in scores]
     shares = _weights(weights, len(lists))
@@ -36,6 +36,8 @@ def reciprocal_rank_fusion(
         raise InputError(
             f"scores: shapes {[values.shape for values in lists]}, expected equal (n,)"
         )
+    if any(np.isnan(values).any() for values in lists):
+        raise InputError("scores: NaN has no rank; expected numbers")
     if k < 1:
         raise InputError(f"k={k}: expected at least 1")
     fused = np.zeros(lists[0].shape)
@@ -64,7 +66,7 @@ class FusionReranker:
 
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Fused scores (n,)."""
-        scores = [reranker.score(query, chunks) for reranker in self._rerankers]
+        scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
         return reciprocal_rank_fusion(scores, k=self._k, weights=self._weights)
 
     def __repr__(self) -> str:
@@ -72,14 +74,10 @@ class FusionReranker:
 
 
 class ConvexReranker:
-    """Weighted sum of several rerankers' scores, each over its maximum for the question.
-
-    Keeps how much better one chunk is than the next, which ranks forget. On the embedded corpus
-    BM25 and LSA cosine (weights 1 and 0.5) find the evidence among 4 chunks of 100 more often
-    than their rank fusion does: 0.818 against 0.790 of 1,160 questions.
+    """Weighted sum of several rerankers' scores; see `ragopt.rerank.base.convex`.
 
     Args:
-        rerankers: each scores higher for better; negative scores count as they are.
+        rerankers: each scores higher for better; negative ones count against a chunk.
         weights: one a reranker; equal by default.
     """
 
@@ -91,12 +89,8 @@ class ConvexReranker:
 
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Weighted sums (n,)."""
-        total = np.zeros(len(chunks), dtype=np.float32)
-        for reranker, weight in zip(self._rerankers, self._weights, strict=True):
-            scores = np.asarray(reranker.score(query, chunks), dtype=np.float32)
-            top = float(scores.max(initial=0.0))
-            total += weight * (scores / top if top > 0 else scores)
-        return total
+        scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
+        return convex(scores, self._weights)
 
     def __repr__(self) -> str:
         return f"ConvexReranker({list(self._rerankers)!r}, weights={list(self._weights)})"

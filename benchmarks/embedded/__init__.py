@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.evidence import EvalItem
-
     from ragopt.chunk import Chunk
 
 __all__ = ["load_embedded"]
@@ -21,7 +20,6 @@ def load_embedded() -> tuple[list[Chunk], list[EvalItem]]:
     from ragopt.benchmarks.embedded.questions import read_questions
     from ragopt.benchmarks.embedded.reference import CHUNK_CHARS, reference_documents
     from ragopt.benchmarks.evidence import from_embedded
-
     from ragopt.chunk import chunk_documents
 
     chunks = list(chunk_documents(reference_documents(), max_chars=CHUNK_CHARS))

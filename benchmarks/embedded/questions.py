@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragopt.benchmarks.embedded.reference import CHUNK_CHARS, reference_documents
-
 from ragopt.chunk import Chunk, chunk_documents
 from ragopt.errors import InputError
 

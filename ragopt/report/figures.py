@@ -16,6 +16,7 @@ from ragopt.quality import PairedDifference
 __all__ = [
     "DASH",
     "MINUS",
+    "TIMES",
     "change",
     "clean",
     "count",
@@ -30,13 +31,16 @@ __all__ = [
     "spread",
 ]
 
-DASH = "–"
-MINUS = "−"
+DASH = "\u2013"
+MINUS = "\u2212"
+TIMES = "\u00d7"
 _SMALLEST_DECIMALS = 8
 
 # Control characters and surrogates are not text (XML has no place for them); the bidirectional
 # controls would turn whatever stands next to a label around.
-_UNPRINTABLE = re.compile("[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+"
+)
 
 
 def clean(text: object) -> str:
@@ -109,7 +113,7 @@ def percent(value: float) -> str:
 
 
 def change(factor: float) -> str:
-    """A ratio to the baseline as a signed change: 0.36 is −64%."""
+    """A ratio to the baseline as a signed change: 0.36 is minus 64%."""
     text = percent(factor - 1)
     return f"+{text}" if factor > 1 and _says_something(text) else text
 
@@ -120,16 +124,16 @@ def share(value: float) -> str:
 
 
 def ratio(factor: float) -> str:
-    """A ratio to the baseline: 0.37×, 0.033×, 12×."""
+    """A ratio to the baseline: 0.37, 0.033 or 12 times."""
     if not math.isfinite(factor):
         return DASH
     if factor == 0 or abs(factor) >= 9.95:
-        return f"{factor:,.0f}×"
-    return f"{factor:.2f}×" if abs(factor) >= 0.095 else f"{factor:.2g}×"
+        return f"{factor:,.0f}{TIMES}"
+    return f"{factor:.2f}{TIMES}" if abs(factor) >= 0.095 else f"{factor:.2g}{TIMES}"
 
 
 def points(value: float) -> str:
-    """A difference of shares in percentage points, with its sign: +3.2, −0.8, 0.0."""
+    """A difference of shares in percentage points, with its sign: +3.2, or 0.0 without."""
     if not math.isfinite(value):
         return DASH
     text = f"{abs(value) * 100:.1f}"
@@ -138,9 +142,7 @@ def points(value: float) -> str:
 
 def spread(difference: PairedDifference) -> str:
     """A paired difference with its interval, in points: +0.5 [+0.1, +1.1]."""
-    return (
-        f"{points(difference.mean)} [{points(difference.lower)}, {points(difference.upper)}]"
-    )
+    return f"{points(difference.mean)} [{points(difference.lower)}, {points(difference.upper)}]"
 
 
 def _decimals(amount: Decimal) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ragopt.report.figures import change, clean, count, dollars, percent, points, ratio
+from ragopt.report.figures import MINUS, change, clean, count, dollars, percent, points, ratio
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.savings_report import LeverResult, SavingsReport
@@ -17,9 +17,11 @@ __all__ = [
     "headline",
     "held_means",
     "lever_title",
+    "load_words",
     "measured_how",
     "of_baseline",
     "quality_words",
+    "reason",
     "road",
     "served_wrong",
     "status",
@@ -40,6 +42,7 @@ _TITLES = {
     "combined_without_cache": "Combined, no cache",
 }
 # An index spec leads every setting; commas may stand inside its brackets.
+_HYPHEN = re.compile(r"(?<![\w.)-])-(?=\d)")
 _INDEX_SPEC = re.compile(r"^[^(),]+(?:\([^()]*\)[^(),]*)*, ")
 
 
@@ -56,6 +59,11 @@ def road(setting: str) -> str:
 def of_baseline(report: SavingsReport, lever: LeverResult, name: str) -> str:
     """A figure's ratio to the baseline's; empty where the baseline has none of it."""
     return ratio(report.ratio(lever, name)) if getattr(report.baseline, name) else ""
+
+
+def reason(lever: LeverResult) -> str:
+    """Why a lever is on or off, with typographic minus signs."""
+    return _HYPHEN.sub(MINUS, clean(lever.reason))
 
 
 def status(lever: LeverResult) -> str:
@@ -84,6 +92,12 @@ def bill_change(report: SavingsReport, lever: LeverResult) -> tuple[str, str]:
 
 def headline(report: SavingsReport) -> tuple[str, str]:
     """The report in one sentence, in two halves: what happens to the bill, and on what terms."""
+    if not any(lever.on for lever in report.levers):
+        before = dollars(report.baseline.usd_per_1000)
+        return (
+            "The bill stays as it is",
+            f"{before} per 1,000 questions, for no lever could be switched on",
+        )
     lead, figures = bill_change(report, report.combined)
     return lead, f"{figures}, {quality_words(report.combined)}"
 
@@ -122,6 +136,12 @@ def served_wrong(traps: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     }
 
 
+def load_words(report: SavingsReport) -> str:
+    """What the monthly figures are for."""
+    load = report.options.load
+    return f"{load.questions_per_month:,} questions a month over {load.vectors:,} vectors"
+
+
 def traps_sentence(traps: Mapping[str, Any]) -> str:
     """How the caches fared with look-alike questions."""
     pairs, asked = int(traps.get("pairs") or 0), int(traps.get("asked") or 0)
@@ -139,13 +159,24 @@ def held_means(report: SavingsReport) -> str:
     """What *held* promises, in the figures of this run."""
     from ragopt.benchmarks.savings_report import HELD_POINTS
 
+    confidence = report.options.confidence
+    found = (report.combined, report.without_cache, *report.levers)
+    stricter = any(
+        each.confidence > confidence for lever in found for each in lever.differences.values()
+    )
     return (
         "Evidence recall is the share of questions whose evidence stood in the prompt, answer "
         "kept the share whose quoted answer still stood there. Both are compared with the baseline "
-        "question by question, on questions that nothing was tuned on. Quality is held when the "
-        f"lower bound of the worse difference, at {report.options.confidence:.0%} confidence "
-        f"(paired bootstrap over questions), lies above {points(HELD_POINTS)} points. A lever "
-        "that does not hold it stays off."
+        "question by question, on other questions than the knobs were tuned on. Quality is held "
+        f"when the lower bound of the worse difference, at {confidence:.0%} confidence (paired "
+        f"bootstrap over questions), lies above {points(HELD_POINTS)} points. "
+        + (
+            "Where several settings of a lever were judged on these questions, the confidence is "
+            "raised for their number (Bonferroni). "
+            if stricter
+            else ""
+        )
+        + "A lever that does not hold quality stays off."
     )
 
 
@@ -157,19 +188,15 @@ def measured_how(report: SavingsReport) -> list[tuple[str, str]]:
     found = [
         ("Traffic", clean(report.traffic)),
         ("Seed", str(options.seed)),
-        (
-            "Load",
-            f"{options.load.questions_per_month:,} questions a month over "
-            f"{options.load.vectors:,} vectors",
-        ),
+        ("Load", load_words(report)),
     ]
     if isinstance(asked, Mapping):
         found += [
-            (f"Questions {done} on", clean(asked[key]))
+            (f"Questions {done} on", _flat(asked[key]))
             for key, done in (("tuning", "tuned"), ("report", "reported"))
             if key in asked
         ]
-    found += [(label, clean(about.pop(key))) for key, label in _ABOUT if about.get(key) is not None]
+    found += [(label, _flat(about.pop(key))) for key, label in _ABOUT if about.get(key) is not None]
     found += _knobs(report)
     environment = about.pop("environment", None)
     found += [(clean(key).replace("_", " ").capitalize(), _flat(about[key])) for key in about]
@@ -213,4 +240,6 @@ def _flat(value: object) -> str:
         return ", ".join(f"{clean(key)} {_flat(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_flat(item) for item in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return "" if value is None else clean(value)

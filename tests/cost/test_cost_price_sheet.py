@@ -7,9 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from ragopt.benchmarks import snapshot_prices
 
 import ragopt.cost
+from ragopt.benchmarks import snapshot_prices
 from ragopt.cost import ModelPrice, PriceSheet, Usage
 from ragopt.errors import BackendMissing, InputError, UnknownPrice
 

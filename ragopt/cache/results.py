@@ -1,0 +1,102 @@
+"""What a cache hands back: a hit, and its counters."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+__all__ = ["CacheHit", "CacheStats", "Counters"]
+
+
+def _none() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHit:
+    """An answer given before, to the same question or to one that asks the same.
+
+    Args:
+        answer: as it was stored.
+        tier: ``"exact"`` (same text) or ``"semantic"`` (similar, and no guard refused).
+        similarity: cosine of the two questions; 1.0 for the exact tier.
+        entry_id: for `revoke`, and for reports.
+        question: that the answer was given to.
+        age_s: seconds since it was stored.
+        payload: what was stored beside the answer, as JSON gives it back.
+    """
+
+    answer: str
+    tier: Literal["exact", "semantic"]
+    similarity: float
+    entry_id: int
+    question: str
+    age_s: float
+    payload: Mapping[str, Any] = field(default_factory=_none)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """Counters of one cache object since it was opened.
+
+    ``lookups == exact_hits + semantic_hits + misses + errors``.
+
+    Args:
+        lookups: calls of `get` with usable arguments.
+        exact_hits: served by the same text.
+        semantic_hits: served by a similar question.
+        misses: nothing served.
+        errors: look-ups that raised, in the store or in the embedder.
+        puts: entries stored.
+        refused: candidates at or above the threshold that a guard refused, by the guard's name.
+        expired: entries found past their time, or dated in the future; not served.
+        corrupt: entries found damaged; not served.
+    """
+
+    lookups: int = 0
+    exact_hits: int = 0
+    semantic_hits: int = 0
+    misses: int = 0
+    errors: int = 0
+    puts: int = 0
+    refused: Mapping[str, int] = field(default_factory=_none)
+    expired: int = 0
+    corrupt: int = 0
+
+    @property
+    def hits(self) -> int:
+        """Look-ups that were served, by either tier."""
+        return self.exact_hits + self.semantic_hits
+
+    @property
+    def hit_ratio(self) -> float:
+        """Share of look-ups that were served; 0 before the first."""
+        return self.hits / self.lookups if self.lookups else 0.0
+
+
+class Counters:
+    """Counts from several threads; `CacheStats` is what they show."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+
+    def count(self, name: str, times: int = 1) -> None:
+        """Add to one of the fields of `CacheStats`."""
+        with self._lock:
+            self._counts[name] += times
+
+    def refuse(self, guard: str) -> None:
+        """Add a refusal by ``guard``."""
+        with self._lock:
+            self._refused[guard] += 1
+
+    def snapshot(self) -> CacheStats:
+        """All counters at one moment."""
+        with self._lock:
+            return CacheStats(**self._counts, refused=MappingProxyType(dict(self._refused)))
