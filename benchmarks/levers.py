@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.benchmarks.evidence import EvalItem
-from ragopt.benchmarks.traffic import Traffic
+from ragopt.benchmarks.traffic import Request, Traffic
 from ragopt.cache import ExactCache, SemanticCache
 from ragopt.chunk import Chunk
 from ragopt.compress import Extractive, ExtractiveOptions
 from ragopt.corpus import COSINE_WEIGHT
-from ragopt.llm import ExtractiveAnswerer
+from ragopt.llm import ExtractiveAnswerer, Message
 from ragopt.pipeline import Answer, Billing, Pipeline
 from ragopt.quality import PairedDifference, paired_bootstrap
 from ragopt.rerank import BM25Reranker, CorpusStatistics, Cut, FixedK
@@ -43,14 +43,15 @@ class Setting:
     Args:
         index: ``"hnsw"`` (the baseline's) or ``"compact"``.
         cut: after reranking 50 candidates; None sends the search's own top 10.
-        keep_ratio: share of the context's tokens that compression keeps; None leaves it alone.
+        keep_score: share of the best sentence's score that compression asks of the others; None
+            leaves the context alone.
         cache: which answers are remembered.
         threshold: least cosine of a semantic hit.
     """
 
     index: Literal["hnsw", "compact"] = "hnsw"
     cut: Cut | None = None
-    keep_ratio: float | None = None
+    keep_score: float | None = None
     cache: CacheKind = "none"
     threshold: float = 0.95
 
@@ -190,16 +191,23 @@ class Workbench:
         )
 
     def pipeline(
-        self, setting: Setting, *, cache: Any = None, retriever: Retrieves | None = None
+        self,
+        setting: Setting,
+        *,
+        cache: Any = None,
+        retriever: Retrieves | None = None,
+        llm: Callable[[Sequence[Message]], str] | None = None,
     ) -> Pipeline:
-        """The road of a question under a setting."""
+        """The road of a question under a setting, with the extractive answerer by default."""
         compressor = None
-        if setting.keep_ratio is not None:
-            options = ExtractiveOptions(keep_ratio=setting.keep_ratio, min_gain=0.05)
+        if setting.keep_score is not None:
+            options = ExtractiveOptions(
+                keep_ratio=1.0, keep_score=setting.keep_score, min_gain=0.05
+            )
             compressor = Extractive(options, count=self.billing.counter.count)
         return Pipeline(
             retriever or self.retriever(setting),
-            ExtractiveAnswerer(),
+            llm or ExtractiveAnswerer(),
             compressor=compressor,
             cache=cache,
             billing=self.billing,
@@ -217,14 +225,15 @@ class Workbench:
     def screen(self, setting: Setting, traffic: Traffic, items: Mapping[str, EvalItem]) -> Measured:
         """`run` for settings that are tried one after the other: what was found is remembered.
 
-        Searching and reranking are the same under every cut and compression, so their times are
-        not measured here.
+        Searching and reranking are the same under every cut and compression, and what the model
+        would say is not looked at: quality and input tokens are measured here, nothing else.
         """
-        pipeline = self.pipeline(setting, retriever=_Remembered(self, setting))
-        outcomes = [
-            _outcome(pipeline.ask(request.text), items[request.item])
-            for request in traffic.requests
-        ]
+        pipeline = self.pipeline(setting, retriever=_Remembered(self, setting), llm=_say_nothing)
+        known: dict[Request, Outcome] = {}
+        for request in traffic.requests:
+            if request not in known:
+                known[request] = _outcome(pipeline.ask(request.text), items[request.item])
+        outcomes = [known[request] for request in traffic.requests]
         return Measured(setting, outcomes, [request.item for request in traffic.requests])
 
     def run(
@@ -292,6 +301,11 @@ class Workbench:
         if setting.cache == "exact":
             return ExactCache(path=path)
         return SemanticCache(self.embedder, threshold=setting.threshold, path=path)
+
+
+def _say_nothing(_messages: Sequence[Message]) -> str:
+    """A model for measurements that look at the prompt alone."""
+    return ""
 
 
 class _Remembered:

@@ -64,7 +64,7 @@ class SavingsOptions:
     requests: int = 1_000
     zipf: float = 0.8
     threshold: float = 0.95
-    tuning_ratio: float = 1 / 3
+    tuning_ratio: float = 0.3
     confidence: float = 0.95
     recall: float = 0.95
     seed: int = 0
@@ -127,7 +127,7 @@ class LeverResult:
         input_tokens: a question.
         output_tokens: a question.
         ms: a question, the model left out.
-        ram_bytes_per_vector: of index, word statistics and cache.
+        ram_bytes_per_vector: of index, word statistics and cache, at the load.
         disk_bytes_per_vector: of the index.
         hit_ratio: requests served from a cache.
         wrong_hits: requests served with another question's answer.

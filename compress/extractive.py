@@ -39,6 +39,9 @@ class ExtractiveOptions:
     Args:
         keep_ratio: budget as a share of the tokens that came in, when the call names none;
             above 0, at most 1.
+        keep_score: leave out what scores below this share of the best segment, whatever the
+            budget; 0 (the default) to below 1. The share follows the question: where one
+            sentence answers, little else stays.
         min_gain: with such a budget, a smaller saving than this share leaves the context
             untouched; 0 to below 1.
         closure_share: share of the budget that may go to the sentences before those that open
@@ -49,6 +52,7 @@ class ExtractiveOptions:
     """
 
     keep_ratio: float = 0.5
+    keep_score: float = 0.0
     min_gain: float = 0.1
     closure_share: float = 0.1
     near_duplicate: float = 0.85
@@ -58,8 +62,9 @@ class ExtractiveOptions:
         for name in ("keep_ratio", "near_duplicate"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected above 0, at most 1")
-        if not 0 <= self.min_gain < 1:
-            raise InputError(f"min_gain={self.min_gain!r}: expected 0 to below 1")
+        for name in ("keep_score", "min_gain"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)!r}: expected 0 to below 1")
         if not 0 <= self.closure_share <= 1:
             raise InputError(f"closure_share={self.closure_share!r}: expected 0 to 1")
 
@@ -121,13 +126,14 @@ class Extractive:
         budget = max_tokens or math.ceil(self.options.keep_ratio * tokens_before)
         if not layout:
             return unchanged(hits, count, "there is no text to compress")
-        if tokens_before <= budget:
+        if tokens_before <= budget and not self.options.keep_score:
             return unchanged(hits, count, f"{tokens_before} tokens are within the budget")
         scores = self._scores(query, layout)
         if scores is None:
             return unchanged(hits, count, "the query shares no word with the hits")
         packer = self._packer(layout, count, budget, tokens_before)
-        order = np.argsort(-scores, kind="stable").tolist()
+        order = np.argsort(-scores, kind="stable")
+        order = order[scores[order] >= self.options.keep_score * scores.max()].tolist()
         packer.take(_fail_safe(order, _best_chunk(hits, layout, scores), packer))
         packer.fill(order)
         result = packer.result()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ragopt.llm import Completion, ExtractiveAnswerer, Message, OpenAIClient
     from ragopt.pipeline import Answer, Billing, Pipeline
     from ragopt.quality import Certificate, Floor
-    from ragopt.rerank import FixedK, LargestGap
+    from ragopt.rerank import FixedK, LargestGap, ScoreRatio
     from ragopt.retrieve import Retriever
 
 _HOMES = {
@@ -47,6 +47,7 @@ _HOMES = {
     "PriceSheet": "ragopt.cost.prices",
     "Retriever": "ragopt.retrieve",
     "Scope": "ragopt.cache",
+    "ScoreRatio": "ragopt.rerank",
     "SemanticCache": "ragopt.cache",
     "SentenceTransformerEmbedder": "ragopt.embed",
     "chunk_documents": "ragopt.chunk",
@@ -77,6 +78,7 @@ __all__ = [
     "PriceSheet",
     "Retriever",
     "Scope",
+    "ScoreRatio",
     "SemanticCache",
     "SentenceTransformerEmbedder",
     "__version__",

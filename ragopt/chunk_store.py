@@ -51,7 +51,9 @@ class ChunkStore(Sequence[Chunk]):
     """
 
     def __init__(self, path: Path | str = ":memory:") -> None:
-        self._database = Database(path, format=_FORMAT)
+        self._path = Path(path)
+        with self._damage():
+            self._database = Database(path, format=_FORMAT)
 
     def extend(self, chunks: Iterable[Chunk]) -> None:
         """Append chunks: all of them or, when one is refused, none.
@@ -61,9 +63,10 @@ class ChunkStore(Sequence[Chunk]):
                 cannot be kept.
             StorageError: the disk is full.
         """
+        rows = [chunk_row(chunk) for chunk in chunks]  # first: no slow source holds the lock
         with self._damage(), self._database.write() as connection:
             first = connection.execute("SELECT count(*) FROM chunks").fetchone()[0]
-            self._insert(connection, first, chunks)
+            _insert(connection, first, rows)
 
     def replace(self, chunks: Iterable[Chunk]) -> None:
         """Put chunks in the place of all that stand there, or, when one is refused, change nothing.
@@ -72,17 +75,10 @@ class ChunkStore(Sequence[Chunk]):
             InputError: as `extend`.
             StorageError: the disk is full.
         """
+        rows = [chunk_row(chunk) for chunk in chunks]
         with self._damage(), self._database.write() as connection:
             connection.execute("DELETE FROM chunks")
-            self._insert(connection, 0, chunks)
-
-    def _insert(self, connection: sqlite3.Connection, first: int, chunks: Iterable[Chunk]) -> None:
-        for number, chunk in enumerate(chunks, first):
-            row = chunk_row(chunk)
-            taken = connection.execute("SELECT 1 FROM chunks WHERE id = ?", (chunk.id,))
-            if taken.fetchone():
-                raise InputError(f"chunk id {chunk.id!r} is already in the store")
-            connection.execute(_INSERT, (number, *row, _crc(number, row)))
+            _insert(connection, 0, rows)
 
     @overload
     def __getitem__(self, number: int) -> Chunk: ...
@@ -140,16 +136,16 @@ class ChunkStore(Sequence[Chunk]):
             yield
         except sqlite3.ProgrammingError:
             raise  # use after close()
-        except sqlite3.Error as error:  # such as text that is no UTF-8
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
             raise self._altered(str(error)) from error
 
     def _altered(self, what: str) -> IndexCorrupt:
         return IndexCorrupt(
-            f"{self._database.path}: the chunk store was altered ({what}); build the folder again"
+            f"{self._path}: the chunk store was altered ({what}); build the folder again"
         )
 
     def __repr__(self) -> str:
-        return f"ChunkStore({str(self._database.path)!r})"
+        return f"ChunkStore({str(self._path)!r})"
 
 
 def chunk_row(chunk: Chunk) -> ChunkRow:
@@ -172,6 +168,13 @@ def chunk_row(chunk: Chunk) -> ChunkRow:
         raise InputError(
             f"chunk {chunk.id!r}: expected Unicode text and a whole number for its start ({error})"
         ) from error
+
+
+def _insert(connection: sqlite3.Connection, first: int, rows: Sequence[ChunkRow]) -> None:
+    for number, row in enumerate(rows, first):
+        if connection.execute("SELECT 1 FROM chunks WHERE id = ?", row[:1]).fetchone():
+            raise InputError(f"chunk id {row[0]!r} is already in the store")
+        connection.execute(_INSERT, (number, *row, _crc(number, row)))
 
 
 def _crc(number: int, row: Sequence[Any]) -> int:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ragopt.cost.ledger import Ledger
     from ragopt.cost.model_prices import ModelPrice
     from ragopt.cost.tokens import TokenCounter
+    from ragopt.embed import Embedder
 
 __all__ = ["Answer", "Billing", "Pipeline", "Source"]
 
@@ -56,7 +57,7 @@ class AnswerCache(Protocol):
         question: str,
         *,
         scope: Scope | None = None,
-        vector: NDArray[np.float32] | None = None,
+        vector: NDArray[np.float32] | Callable[[], NDArray[np.float32]] | None = None,
     ) -> CacheHit | None:
         """The cached answer, if one may be served."""
         ...
@@ -180,6 +181,20 @@ class Billing:
         return Usage(input=asked, output=count(completion.text)), self.counter.method
 
 
+class _QuestionVector:
+    """A question's vector, computed once, by the first stage that asks for it."""
+
+    def __init__(self, embedder: Embedder, question: str) -> None:
+        self._embedder = embedder
+        self._question = question
+        self.known: NDArray[np.float32] | None = None
+
+    def __call__(self) -> NDArray[np.float32]:
+        if self.known is None:
+            self.known = np.asarray(self._embedder.embed([self._question])[0], dtype=np.float32)
+        return self.known
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """A question on its way to the model."""
@@ -188,7 +203,7 @@ class _Prepared:
     scope: Scope | None
     messages: list[Message]
     context: Compressed
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] | None
     tokens_spared: int
     stages: tuple[Stage, ...]
 
@@ -284,10 +299,11 @@ class Pipeline:
         if not isinstance(question, str) or not question.strip():
             raise InputError(f"question={question!r}: expected a text with at least one word")
         stages: list[Stage] = []
-        served = self._look_up(question, scope, stages)
+        vector = self._vector_for_cache(question)
+        served = self._look_up(question, scope, vector, stages)
         if served is not None:
             return self._recorded(replace(served, stages=tuple(stages)))
-        found = self.retriever.retrieve(question)
+        found = self.retriever.retrieve(question, vector.known if vector else None)
         stages.extend(found.stages)
         context = self._compress(question, list(found.hits), stages)
         passages = [(part.chunk.title, part.text) for part in context.chunks]
@@ -297,16 +313,35 @@ class Pipeline:
             scope=scope,
             messages=render_prompt(question, passages, system=self.system_prompt),
             context=context,
-            vector=found.vector,
+            vector=found.vector if vector else None,
             tokens_spared=plain - context.tokens_after,
             stages=tuple(stages),
         )
 
-    def _look_up(self, question: str, scope: Scope | None, stages: list[Stage]) -> Answer | None:
+    def _vector_for_cache(self, question: str) -> _QuestionVector | None:
+        """The question's vector for cache and search alike; None where their embedders differ."""
+        searching = getattr(self.retriever, "embedder", None)
+        caching = getattr(self.cache, "embedder", None)
+        name = getattr(searching, "id", None)
+        if searching is None or name is None or name != getattr(caching, "id", None):
+            return None
+        return _QuestionVector(searching, question)
+
+    def _look_up(
+        self,
+        question: str,
+        scope: Scope | None,
+        vector: _QuestionVector | None,
+        stages: list[Stage],
+    ) -> Answer | None:
         cache = self.cache
         if cache is None:
             return None
-        found, stage = self._guarded("cache", lambda: _served(cache.get(question, scope=scope)))
+
+        def look_up() -> tuple[Answer | None, str]:
+            return _served(cache.get(question, scope=scope, vector=vector))
+
+        found, stage = self._guarded("cache", look_up)
         if found is None:
             stages.append(stage)
             return None
@@ -394,17 +429,12 @@ class Pipeline:
                 prepared.question,
                 answer.text,
                 scope=prepared.scope,
-                vector=prepared.vector if self._one_embedder() else None,
+                vector=prepared.vector,
                 payload=payload,
                 sources=sorted({source.document for source in answer.sources}),
             ),
         )
         return replace(answer, stages=(*answer.stages, stage))
-
-    def _one_embedder(self) -> bool:
-        """Whether the cache compares the very vectors that are searched with."""
-        ours, theirs = (getattr(part, "embedder", None) for part in (self.retriever, self.cache))
-        return ours is not None and theirs is not None and bool(ours.id == theirs.id)
 
     def _recorded(self, answer: Answer) -> Answer:
         ledger = self.billing.ledger

@@ -4,7 +4,7 @@ from ragopt.rerank.base import Reranker, rerank
 from ragopt.rerank.bm25 import BM25Reranker, CorpusStatistics
 from ragopt.rerank.cosine import CosineReranker
 from ragopt.rerank.cross_encoder import CrossEncoderReranker
-from ragopt.rerank.cut import Cut, FixedK, LargestGap
+from ragopt.rerank.cut import Cut, FixedK, LargestGap, ScoreRatio
 from ragopt.rerank.fusion import ConvexReranker, FusionReranker, reciprocal_rank_fusion
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "FusionReranker",
     "LargestGap",
     "Reranker",
+    "ScoreRatio",
     "reciprocal_rank_fusion",
     "rerank",
 ]

@@ -137,6 +137,15 @@ class EntryStore:
         """Close the file."""
         self._database.close()
 
+    def memory_bytes(self) -> int:
+        """What the rows hold in memory: nothing of a file, all of ``":memory:"``."""
+        if str(self.path) != ":memory:":
+            return 0
+        with self._errors():
+            ((pages,),) = self._database.read("PRAGMA page_count")
+            ((size,),) = self._database.read("PRAGMA page_size")
+        return int(pages) * int(size)
+
     def state(self) -> tuple[int, int]:
         """A pair that differs whenever anybody, here or elsewhere, has changed the file."""
         with self._errors():

@@ -103,15 +103,15 @@ class ExactCache:
         question: str,
         *,
         scope: Scope | None = None,
-        vector: ArrayLike | None = None,
+        vector: ArrayLike | Callable[[], ArrayLike] | None = None,
     ) -> CacheHit | None:
         """The cached answer to a question, or None.
 
         Args:
             question: any text that is not blank.
             scope: only its entries are looked at; the empty scope when None.
-            vector: of the question, (dim,), to save embedding it again; the exact tier has no
-                use for one.
+            vector: of the question, (dim,), to save embedding it again, or a function that gives
+                it, called only when the exact tier has no answer.
 
         Raises:
             InputError: an argument that cannot be used.
@@ -120,7 +120,7 @@ class ExactCache:
         self._check_open()
         check_text(question, "question")
         key = self._scope_key(scope)
-        unit = self._checked_vector(vector)
+        unit = vector if callable(vector) else self._checked_vector(vector)
         self._counters.count("lookups")
         try:
             hit = self._look_up(question, key, unit)
@@ -231,6 +231,11 @@ class ExactCache:
         if isinstance(entry_id, bool) or not isinstance(entry_id, int):
             raise InputError(f"entry_id={entry_id!r}, expected the number that put() returned")
         return bool(self._store.purge(entry_id=entry_id))
+
+    @property
+    def ram_bytes(self) -> int:
+        """Memory that grows with the entries: the vectors, and all of a cache without a file."""
+        return self._store.memory_bytes()
 
     @property
     def stats(self) -> CacheStats:

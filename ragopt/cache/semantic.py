@@ -121,11 +121,26 @@ class SemanticCache(ExactCache):
             path=path, ttl_s=ttl_s, max_entries=max_entries, secret=secret, clock=clock
         )
 
+    @property
+    def embedder(self) -> Embedder:
+        """The one that was given."""
+        return self._embedder
+
+    @property
+    def ram_bytes(self) -> int:
+        """Memory that grows with the entries: the vectors, and all of a cache without a file."""
+        with self._lock:
+            stores = [scope.vectors for scope in self._scopes.values()]
+        return super().ram_bytes + sum(int(getattr(each, "nbytes", 0)) for each in stores)
+
     def _more(self) -> str:
         return f", threshold={self._threshold}"
 
     def _look_up(
-        self, question: str, key: bytes, unit: NDArray[np.float32] | None
+        self,
+        question: str,
+        key: bytes,
+        unit: NDArray[np.float32] | Callable[[], ArrayLike] | None,
     ) -> CacheHit | None:
         hit = self._same_text(question, key) if self._exact else None
         if hit is not None or not self._semantic:
@@ -133,6 +148,8 @@ class SemanticCache(ExactCache):
         vectors = self._followed(key)
         if not len(vectors):
             return None  # nothing to compare with: the embedder need not be asked
+        if callable(unit):
+            unit = self._checked_vector(unit())
         unit = self._embedded(question) if unit is None else unit
         return self._similar(question, key, vectors, unit) if unit.any() else None
 

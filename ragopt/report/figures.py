@@ -10,8 +10,10 @@ import math
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from ragopt.quality import PairedDifference
+if TYPE_CHECKING:
+    from ragopt.quality import PairedDifference
 
 __all__ = [
     "DASH",

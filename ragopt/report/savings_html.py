@@ -34,6 +34,7 @@ from ragopt.report.savings_words import (
     road,
     served_wrong,
     status,
+    tone,
     traps_sentence,
     without_cache_sentence,
 )
@@ -95,9 +96,7 @@ def savings_fragment(report: SavingsReport) -> str:
 
 def _headline(report: SavingsReport) -> tuple[str, str]:
     lead, rest = headline(report)
-    rises = report.combined.usd_per_1000 > report.baseline.usd_per_1000
-    tone = "rises" if rises or not report.combined.held else "falls"
-    return f'<b class="{tone}">{_text(lead)}</b>', _text(rest)
+    return f'<b class="{tone(report)}">{_text(lead)}</b>', _text(rest)
 
 
 def _facts(report: SavingsReport) -> str:

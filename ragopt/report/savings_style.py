@@ -30,8 +30,8 @@ _SHEET = """
 & *, & *::before { box-sizing:border-box; }
 & .headline { margin:0;font-size:21px;line-height:1.3;font-weight:400;text-wrap:balance; }
 & .headline b { font-weight:700; }
-& .falls { color:var(--rs-save); }
-& .rises { color:var(--rs-rise); }
+& .good { color:var(--rs-save); }
+& .bad { color:var(--rs-rise); }
 & h2 { margin:36px 0 10px;font-size:17px;line-height:1.3;font-weight:650;color:inherit; }
 & p { margin:6px 0;max-width:76ch; }
 & .note { color:var(--rs-muted);font-size:13.5px; }
@@ -95,11 +95,11 @@ _SHEET = """
   & table tbody tr.total { background:var(--rs-tint);padding-left:10px;padding-right:10px; }
   & table tbody th, & table tbody tr.total th { border:0;padding:0 0 6px;column-span:all;
     background:none; }
-  & table tbody td, & table tbody tr.total td { display:flex;gap:4px 12px;padding:3px 0;border:0;
+  & table tbody td, & table tbody tr.total td { display:flex;gap:4px 8px;padding:3px 0;border:0;
     background:none;break-inside:avoid;align-items:baseline; }
   & table td::before { content:attr(data-label);flex:1;text-align:left;white-space:normal;
     color:var(--rs-muted);font-weight:400; }
-  & table td small { flex:none;min-width:8.6em;text-align:right; }
+  & table td small { flex:none;min-width:9.7em;text-align:right; }
 }
 @container (max-width: 699px) {
   & .narrow { display:block; }

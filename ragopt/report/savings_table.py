@@ -27,6 +27,7 @@ from ragopt.report.savings_words import (
     of_baseline,
     reason,
     status,
+    tone,
     traps_sentence,
     without_cache_sentence,
 )
@@ -52,9 +53,8 @@ def print_savings(report: SavingsReport, console: Console) -> None:
     from rich.text import Text
 
     lead, rest = headline(report)
-    falls = report.combined.usd_per_1000 <= report.baseline.usd_per_1000
-    tone = "bold green" if falls and report.combined.held else "bold yellow"
-    said = Text.assemble((_said(lead, console), tone), _said(f": {rest}", console))
+    style = {"good": "bold green", "bad": "bold yellow", "even": "bold"}[tone(report)]
+    said = Text.assemble((_said(lead, console), style), _said(f": {rest}", console))
     console.print(said)
     console.print()
     console.print(_table(report, console))

@@ -25,6 +25,7 @@ __all__ = [
     "road",
     "served_wrong",
     "status",
+    "tone",
     "traps_sentence",
     "without_cache_sentence",
 ]
@@ -100,6 +101,15 @@ def headline(report: SavingsReport) -> tuple[str, str]:
         )
     lead, figures = bill_change(report, report.combined)
     return lead, f"{figures}, {quality_words(report.combined)}"
+
+
+def tone(report: SavingsReport) -> str:
+    """``good``, ``bad`` or ``even``: a bill that falls at held quality, trouble, or neither."""
+    after = report.combined
+    if not after.held or after.usd_per_1000 > report.baseline.usd_per_1000:
+        return "bad"
+    fell = after.usd_per_1000 < report.baseline.usd_per_1000
+    return "good" if fell and any(lever.on for lever in report.levers) else "even"
 
 
 def quality_words(lever: LeverResult) -> str:

@@ -38,7 +38,7 @@ _ROW = 36
 _BAR = 22
 _GAP = 10
 _SIZE = 13
-_BOLD = 1.08
+_BOLD = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def waterfall(
     totals = [end for bar in bars for end in (bar.start, bar.end) if bar.drawn]
     if not totals:
         return message(width, "No bill was measured, so there is no waterfall to draw.")
-    labels = min(max(text_width(bar.label, _SIZE) for bar in bars) + _GAP, width * 0.34)
-    values = min(max(text_width(bar.value, _SIZE) for bar in bars) + _GAP, width * 0.32)
+    labels = min(max(text_width(bar.label, _SIZE) for bar in bars) * _BOLD + _GAP, width * 0.34)
+    values = min(max(text_width(bar.value, _SIZE) for bar in bars) * _BOLD + _GAP, width * 0.32)
     scale = Scale(min(0.0, *totals), max(0.0, *totals) or 1.0, labels, width - values)
     height = len(bars) * _ROW + 8
     parts = [line(scale(0), 0, scale(0), height, stroke="--rs-faint")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from ragopt.benchmarks.evidence import EvalItem
 from ragopt.benchmarks.levers import Workbench
 from ragopt.chunk import Chunk, Document, chunk_documents
