@@ -218,6 +218,10 @@ class Workbench:
         size = self.indexes[setting.index].footprint().ram_bytes
         return size + (self.statistics.ram_bytes if setting.cut is not None else 0)
 
+    def bounded_bytes(self, setting: Setting) -> int:
+        """Resident bytes that do not grow with the corpus: the reranker's memory of words."""
+        return self._reranker.ram_bytes if setting.cut is not None else 0
+
     def disk_bytes(self, setting: Setting) -> int:
         """Bytes on disk of the setting's index."""
         return self.indexes[setting.index].footprint().disk_bytes

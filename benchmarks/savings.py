@@ -35,7 +35,7 @@ from ragopt.benchmarks.savings_report import (
     verdict,
 )
 from ragopt.benchmarks.traffic import check_apart, zipf_traffic
-from ragopt.benchmarks.tuner import INDEXES, Tuner, in_words
+from ragopt.benchmarks.tuner import INDEXES, Tuner, in_words, tuning_traffic
 from ragopt.cost.infrastructure import cheapest_instance, fleet_monthly, monthly_marginal
 from ragopt.errors import FloorNotMet, InputError
 from ragopt.indexes import build, tune
@@ -122,9 +122,10 @@ class _Run:
             exponent=options.zipf,
             seed=options.seed,
         )
+        check_apart(tuning_traffic(tuning_items), self.traffic)
+        self._known: dict[Setting, Measured] = {}
         self.certificates = self._tune_indexes()
         self.tuner = Tuner(bench, tuning_items, seed=options.seed, progress=progress)
-        check_apart(self.tuner.traffic, self.traffic)
         self.before = self._measure(Setting(), "baseline")
 
     def report(self, about: Mapping[str, Any]) -> SavingsReport:
@@ -188,11 +189,15 @@ class _Run:
         setting = Setting(index="compact" if "index" in on else "hnsw")
         ladder = self.tuner.together(setting, cut="rerank" in on, compress="compress" in on)
         setting = self._descend("combined", ladder) or setting
-        if "semantic_cache" in on:
-            setting = self._semantic(setting)
-        elif "exact_cache" in on:
-            setting = replace(setting, cache="exact")
-        return self._alone("combined", setting), setting
+        kinds: tuple[CacheKind, ...] = ("semantic", "exact", "none")
+        for kind in kinds:
+            if kind != "none" and f"{kind}_cache" not in on:
+                continue
+            cached = replace(setting, cache=kind, threshold=self.options.threshold)
+            combined = self._alone("combined", cached)
+            if combined.held:
+                break
+        return combined, cached
 
     def _descend(self, name: str, ladder: Sequence[Setting]) -> Setting | None:
         """The last rung, going down from the most careful, before quality fails.
@@ -263,15 +268,18 @@ class _Run:
         return found
 
     def _measure(self, setting: Setting, name: str) -> Measured:
-        done = 0
+        """A setting over the whole traffic; each is run once."""
+        if setting not in self._known:
+            done = 0
 
-        def step() -> None:
-            nonlocal done
-            done += 1
-            if done % 20 == 0 or done == len(self.traffic.requests):
-                self.progress(name, done, len(self.traffic.requests))
+            def step() -> None:
+                nonlocal done
+                done += 1
+                if done % 20 == 0 or done == len(self.traffic.requests):
+                    self.progress(name, done, len(self.traffic.requests))
 
-        return self.bench.run(setting, self.traffic, self.items, step)
+            self._known[setting] = self.bench.run(setting, self.traffic, self.items, step)
+        return self._known[setting]
 
     def _result(
         self,
@@ -282,8 +290,8 @@ class _Run:
         count = len(self.bench.chunks)
         ram = self.bench.ram_bytes(setting) / count
         disk = self.bench.disk_bytes(setting) / count
-        ms = measured.mean("ms")
-        bill = self._bill(measured, ram, disk, ms)
+        held = measured.cache_bytes + self.bench.bounded_bytes(setting)
+        bill = self._bill(measured, ram, disk, held=held)
         questions = self.options.load.questions_per_month
         return LeverResult(
             name=name,
@@ -292,10 +300,11 @@ class _Run:
             usd_per_1000=bill.total / questions * 1000,
             input_tokens=measured.mean("input_tokens"),
             output_tokens=measured.mean("output_tokens"),
-            ms=ms,
-            ram_bytes_per_vector=ram + measured.cache_bytes / self.options.load.vectors,
+            ms=measured.mean("ms"),
+            ram_bytes_per_vector=ram + held / self.options.load.vectors,
             disk_bytes_per_vector=disk,
             hit_ratio=measured.mean("hit"),
+            hits=int(measured.column("hit").sum()),
             wrong_hits=int(measured.column("wrong").sum()),
             evidence_recall=measured.by_question("evidence"),
             answer_kept=measured.by_question("answer"),
@@ -308,11 +317,12 @@ class _Run:
             else {},
         )
 
-    def _bill(self, measured: Measured, ram: float, disk: float, ms: float) -> Bill:
+    def _bill(self, measured: Measured, ram: float, disk: float, *, held: int) -> Bill:
+        """At the load: RAM and disk a vector are scaled to it, what is merely held is not."""
         load = self.options.load
-        ram_bytes = round(ram * load.vectors) + measured.cache_bytes
+        ram_bytes = round(ram * load.vectors) + held
         disk_bytes = round(disk * load.vectors)
-        busy = load.questions_per_month * ms / 1e3 / _SECONDS_A_MONTH
+        busy = load.questions_per_month * measured.mean("ms") / 1e3 / _SECONDS_A_MONTH
         vcpus = busy / _VCPU_UTILISATION
         marginal = monthly_marginal(ram_bytes, disk_bytes, vcpus)
         instance, machines = cheapest_instance(ram_bytes, disk_bytes, vcpus)

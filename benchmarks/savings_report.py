@@ -61,7 +61,7 @@ class SavingsOptions:
     """
 
     load: Load = field(default_factory=Load)
-    requests: int = 1_000
+    requests: int = 1_500
     zipf: float = 0.8
     threshold: float = 0.95
     tuning_ratio: float = 0.3
@@ -129,7 +129,8 @@ class LeverResult:
         ms: a question, the model left out.
         ram_bytes_per_vector: of index, word statistics and cache, at the load.
         disk_bytes_per_vector: of the index.
-        hit_ratio: requests served from a cache.
+        hit_ratio: share of the requests served from a cache.
+        hits: number of them.
         wrong_hits: requests served with another question's answer.
         evidence_recall: mean over questions.
         answer_kept: mean over questions.
@@ -149,6 +150,7 @@ class LeverResult:
     ram_bytes_per_vector: float
     disk_bytes_per_vector: float
     hit_ratio: float
+    hits: int
     wrong_hits: int
     evidence_recall: float
     answer_kept: float

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ragopt.benchmarks.evidence import EvalItem
-from ragopt.benchmarks.levers import BASELINE_K, CANDIDATES, Measured, Setting, Workbench, worse_of
+from ragopt.benchmarks.levers import BASELINE_K, CANDIDATES, Measured, Setting, Workbench
 from ragopt.benchmarks.savings_report import HELD_POINTS, TuningPoint
 from ragopt.benchmarks.traffic import Request, Traffic
 from ragopt.rerank import Cut, FixedK, LargestGap, ScoreRatio
@@ -19,15 +21,13 @@ from ragopt.rerank import Cut, FixedK, LargestGap, ScoreRatio
 if TYPE_CHECKING:
     from ragopt.corpus import Progress
 
-__all__ = ["INDEXES", "Tuner", "in_words"]
+__all__ = ["INDEXES", "Tuner", "in_words", "tuning_traffic"]
 
 INDEXES = {"hnsw": "hnsw(m=16)", "compact": "rabitq(bits=1)+rescore(f16)"}
 """Specs of the baseline's index and of the compact one."""
 
 _WORDINGS = 2  # of each question: enough to put settings in order
-_PLAUSIBLE = 0.8  # confidence at which a setting must hold here to be tried on other questions
-_RUNGS = 5
-_STEP = 0.04  # of the baseline's tokens, at least, between two rungs
+_RUNGS = 6
 
 _SHARES: tuple[Cut, ...] = tuple(
     ScoreRatio(ratio=ratio, k_max=BASELINE_K) for ratio in (0.5, 0.6, 0.7, 0.75, 0.8)
@@ -35,10 +35,17 @@ _SHARES: tuple[Cut, ...] = tuple(
 _CUTS: tuple[Cut, ...] = (
     *_SHARES,
     ScoreRatio(ratio=0.85, k_max=BASELINE_K),
-    *(FixedK(k) for k in (8, 7, 6, 5, 4)),
-    *(LargestGap(k_min=low, k_max=9) for low in (4, 3)),
+    *(FixedK(k) for k in (8, 6, 5, 4)),
+    LargestGap(k_min=3, k_max=9),
 )
 _KEEP_SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+_COARSE_SCORES = (0.1, 0.2, 0.25, 0.3)  # where each is tried with every cut
+
+
+def tuning_traffic(items: Sequence[EvalItem]) -> Traffic:
+    """Some wordings of every question, once each."""
+    requests = [Request(text, item.id) for item in items for text in item.wordings[:_WORDINGS]]
+    return Traffic(requests=tuple(requests), exponent=0.0, seed=0)
 
 
 class Tuner:
@@ -61,8 +68,7 @@ class Tuner:
         self._items: Mapping[str, EvalItem] = {item.id: item for item in items}
         self._seed = seed
         self._progress = progress
-        requests = [Request(text, item.id) for item in items for text in item.wordings[:_WORDINGS]]
-        self.traffic = Traffic(requests=tuple(requests), exponent=0.0, seed=seed)
+        self.traffic = tuning_traffic(items)
         self._before = bench.screen(Setting(), self.traffic, self._items)
         self.points: list[TuningPoint] = []
         self._note("baseline", Setting(), self._before, passed=True)
@@ -77,8 +83,8 @@ class Tuner:
 
     def together(self, bare: Setting, *, cut: bool, compress: bool) -> list[Setting]:
         """The ladder of cut and compression together, as far as they may be used."""
-        cuts: Sequence[Cut | None] = (_SHARES if compress else _CUTS) if cut else (None,)
-        scores = (None, *_KEEP_SCORES) if compress else (None,)
+        cuts: Sequence[Cut | None] = (_SHARES[1:] if compress else _CUTS) if cut else (None,)
+        scores = (None, *_COARSE_SCORES) if compress else (None,)
         settings = [replace(bare, cut=each, keep_score=score) for each in cuts for score in scores]
         return self._ladder("combined", [each for each in settings if each != bare])
 
@@ -96,14 +102,14 @@ class Tuner:
         for number, setting in enumerate(settings):
             self._progress(f"tune {lever}", number, len(settings))
             measured = self._bench.screen(setting, self.traffic, self._items)
-            quality = measured.against(self._before, confidence=_PLAUSIBLE, seed=self._seed)
-            plausible = worse_of(quality)[1].lower > HELD_POINTS
+            quality = measured.against(self._before, seed=self._seed)
+            plausible = min(each.mean for each in quality.values()) > HELD_POINTS
             self._note(lever, setting, measured, passed=plausible)
             if plausible:
                 point = self.points[-1]
                 tried.append((point.input_tokens, point.evidence_recall, setting))
         self._progress(f"tune {lever}", len(settings), len(settings))
-        return _thinned(_frontier(tried), _STEP * self._before.mean("input_tokens"))
+        return _thinned(_frontier(tried))
 
     def _note(self, lever: str, setting: Setting, measured: Measured, *, passed: bool) -> None:
         self.points.append(
@@ -132,16 +138,10 @@ def _frontier(tried: Iterable[_Tried]) -> list[_Tried]:
     return best[::-1]
 
 
-def _thinned(frontier: Sequence[_Tried], step: float) -> list[Setting]:
-    """At most a handful of rungs, each at least ``step`` tokens cheaper than the one before.
-
-    The cheapest are kept: going down begins where there is something to gain.
-    """
-    rungs: list[_Tried] = []
-    for point in reversed(frontier):
-        if not rungs or point[0] >= rungs[-1][0] + step:
-            rungs.append(point)
-    return [setting for _, _, setting in reversed(rungs[:_RUNGS])]
+def _thinned(frontier: Sequence[_Tried]) -> list[Setting]:
+    """At most a handful of rungs from the most careful to the cheapest, evenly spread."""
+    places = np.unique(np.linspace(0, len(frontier) - 1, _RUNGS).round().astype(int))
+    return [frontier[place][2] for place in places] if frontier else []
 
 
 def in_words(setting: Setting) -> str:

@@ -47,6 +47,7 @@ __all__ = ["Answer", "Billing", "Pipeline", "Source"]
 ServedFrom = Literal["llm", "exact cache", "semantic cache"]
 _Result = TypeVar("_Result")
 _NOTHING = Decimal(0)
+_CUT_SHORT = {"length", "content_filter"}  # such answers are not worth giving twice
 
 
 class AnswerCache(Protocol):
@@ -259,6 +260,7 @@ class Pipeline:
         self.billing = billing or Billing()
         self.system_prompt = system_prompt
         self.failures: Counter[str] = Counter()
+        self._scope = self._default_scope()
         self._counting = threading.Lock()
 
     def ask(self, question: str, *, scope: Scope | None = None) -> Answer:
@@ -266,7 +268,9 @@ class Pipeline:
 
         Args:
             question: as the user put it.
-            scope: of the cache; only answers of an equal scope are served.
+            scope: of the cache; only answers of an equal scope are served. By default the model
+                and the system prompt make one: another pipeline on the same cache, with others,
+                never serves its answers.
 
         Raises:
             InputError: a blank question, or an asynchronous ``llm`` (use `aask`).
@@ -293,12 +297,23 @@ class Pipeline:
         completion = await acomplete(self.llm, prepared.messages)
         return await asyncio.to_thread(self._finish, prepared, completion, _ms(begin))
 
+    def _default_scope(self) -> Scope | None:
+        if self.cache is None:
+            return None
+        from ragopt.cache import Scope
+
+        model = self.billing.model or getattr(self.llm, "model", "")
+        return Scope(
+            model=model if isinstance(model, str) else "", system_prompt=self.system_prompt
+        )
+
     # Before the model ---------------------------------------------------------------------
 
     def _prepare(self, question: str, scope: Scope | None) -> Answer | _Prepared:
         if not isinstance(question, str) or not question.strip():
             raise InputError(f"question={question!r}: expected a text with at least one word")
         stages: list[Stage] = []
+        scope = self._scope if scope is None else scope
         vector = self._vector_for_cache(question)
         served = self._look_up(question, scope, vector, stages)
         if served is not None:
@@ -395,7 +410,9 @@ class Pipeline:
             context=prepared.context,
             stages=tuple(stages),
         )
-        return self._recorded(self._remembered(prepared, answer))
+        if completion.finish_reason not in _CUT_SHORT:
+            answer = self._remembered(prepared, answer)
+        return self._recorded(answer)
 
     def _priced(
         self, usage: Usage, tokens_spared: int, stages: list[Stage]

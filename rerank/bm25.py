@@ -25,7 +25,8 @@ __all__ = ["BM25Reranker", "CorpusStatistics"]
 
 _KIND = "corpus-statistics"
 _VERSION = 1
-_REMEMBERED_CHUNKS = 2_048
+_REMEMBERED_CHUNKS = 8_192  # some 300 bytes each
+_ENTRY_BYTES = 200  # of the dictionary, the key and the array object
 
 
 class CorpusStatistics:
@@ -142,50 +143,55 @@ class BM25Reranker:
         self._statistics = statistics
         self._k1 = k1
         self._b = b
-        self._words: OrderedDict[str, list[str]] = OrderedDict()
+        self._words: OrderedDict[int, NDArray[np.uint32]] = OrderedDict()
+
+    @property
+    def ram_bytes(self) -> int:
+        """Words of chunks remembered from earlier questions; bounded, whatever the corpus."""
+        return sum(words.nbytes + _ENTRY_BYTES for words in tuple(self._words.values()))
 
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Scores (n,) >= 0; linear in the chunks' words, which are split once and remembered."""
-        asked = terms(query)
+        asked = {_hash(word): word for word in terms(query)}
         texts = [self._terms(chunk) for chunk in chunks]
-        if not asked or not any(texts):
+        if not asked or not any(len(text) for text in texts):
             return np.zeros(len(chunks), dtype=np.float32)
         scorer = self._scorer(asked, texts)
-        return np.asarray(scorer.get_scores(asked), dtype=np.float32)
+        weighed = [_hash(word) for word in terms(query)]
+        return np.asarray(scorer.get_scores(weighed), dtype=np.float32)
 
-    def _scorer(self, asked: Sequence[str], texts: list[list[str]]) -> Any:
+    def _scorer(self, asked: dict[int, str], texts: Sequence[NDArray[np.uint32]]) -> Any:
         from rank_bm25 import BM25Okapi
 
         # Only words of the question count, and rank-bm25's set-up is linear in the words it sees.
-        wanted = set(asked)
-        scorer = BM25Okapi(
-            [[word for word in text if word in wanted] or [""] for text in texts],
-            k1=self._k1,
-            b=self._b,
-        )
+        wanted = np.fromiter(asked, dtype=np.uint32)
+        found = [text[np.isin(text, wanted)].tolist() for text in texts]
+        scorer = BM25Okapi([words or [-1] for words in found], k1=self._k1, b=self._b)
         lengths = [len(text) for text in texts]
         scorer.doc_len = [max(1, length) for length in lengths]  # of an empty chunk, b=1: 0 / 0
         scorer.avgdl = sum(lengths) / len(texts)
         if self._statistics is not None:
             scorer.avgdl = self._statistics.mean_length
-            scorer.idf = self._statistics.idf(wanted)
+            idf = self._statistics.idf(asked.values())
+            scorer.idf = {number: idf[word] for number, word in asked.items()}
         else:
-            vocabularies = [set(text) for text in texts]
-            held = {word: sum(word in known for known in vocabularies) for word in wanted}
-            idf = _idf(np.array(list(held.values()), dtype=np.float64), len(texts))
-            scorer.idf = dict(zip(held, idf.tolist(), strict=True))
+            vocabularies = [set(words) for words in found]
+            held = [sum(number in known for known in vocabularies) for number in asked]
+            rarity = _idf(np.array(held, dtype=np.float64), len(texts))
+            scorer.idf = dict(zip(asked, rarity.tolist(), strict=True))
         return scorer
 
-    def _terms(self, chunk: Chunk) -> list[str]:
-        """Words of a chunk, remembered: popular chunks come back for other questions.
+    def _terms(self, chunk: Chunk) -> NDArray[np.uint32]:
+        """Hashed words of a chunk, remembered: popular chunks come back for other questions.
 
         By its text: after a re-ingestion an id may stand for another one.
         """
         text = passage(chunk)
-        words = self._words.pop(text, None)
+        key = hash(text)
+        words = self._words.pop(key, None)
         if words is None:
-            words = terms(text)
-        self._words[text] = words
+            words = np.array([_hash(word) for word in terms(text)], dtype=np.uint32)
+        self._words[key] = words
         if len(self._words) > _REMEMBERED_CHUNKS:
             self._words.popitem(last=False)
         return words

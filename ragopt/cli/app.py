@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import ragopt
+from ragopt.cli.common import message
 from ragopt.cli.demo import demo
 from ragopt.cli.savings import savings
 from ragopt.errors import BackendMissing, InputError, RagoptError, UnknownPrice
@@ -25,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 app.command()(demo)
 app.command()(savings)
@@ -52,18 +53,25 @@ def _root(
 def run(arguments: Sequence[str]) -> int:
     """Run a command; return the exit status."""
     errors = Console(stderr=True)
+    status = _status(arguments, errors)
+    if status == _INTERRUPTED:
+        errors.print(
+            "[yellow]Interrupted;[/] nothing is half-written, and what a model has embedded is "
+            "kept for the next run.",
+            soft_wrap=True,
+        )
+    return status
+
+
+def _status(arguments: Sequence[str], errors: Console) -> int:
     try:
         app(args=list(arguments), standalone_mode=True)
-    except SystemExit as stop:
+    except SystemExit as stop:  # typer's own way, also after Ctrl-C
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
-        errors.print(
-            "[yellow]Interrupted.[/] Nothing was half-written; run it again, finished embeddings "
-            "are kept."
-        )
         return _INTERRUPTED
-    except RagoptError as error:
-        errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    except (RagoptError, OSError) as error:
+        errors.print(f"[red]error:[/] {escape(message(error))}", soft_wrap=True)
         unusable = isinstance(error, (InputError, UnknownPrice, BackendMissing))
         return _UNUSABLE_INPUT if unusable else 1
     return 0

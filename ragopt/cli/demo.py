@@ -13,11 +13,13 @@ from ragopt.cli.common import (
     Json,
     Model,
     Monthly,
+    Prices,
     Quiet,
     Requests,
     Seed,
     Threshold,
     Zipf,
+    billing_for,
 )
 from ragopt.cli.output import check_writable, deliver
 from ragopt.cli.progress import progress_bars
@@ -32,8 +34,9 @@ def demo(
     json: Json = None,
     html: Html = None,
     model: Model = DEFAULT_MODEL,
+    prices: Prices = None,
     questions_per_month: Monthly = 1_000_000,
-    requests: Requests = 1_000,
+    requests: Requests = 1_500,
     zipf: Zipf = 0.8,
     threshold: Threshold = 0.95,
     seed: Seed = 0,
@@ -49,13 +52,12 @@ def demo(
     from ragopt.benchmarks.savings_report import Load, SavingsOptions
     from ragopt.corpus import embed_chunks
     from ragopt.embed import LSAEmbedder
-    from ragopt.pipeline import Billing
     from ragopt.rerank.base import passage
 
-    check_writable(json, html)
+    check_writable(json, html, inputs=(prices,))
     begin = perf_counter()
     console = Console()
-    billing = Billing(model)
+    billing = billing_for(model, prices)
     options = SavingsOptions(
         load=Load(questions_per_month=questions_per_month, vectors=_LOAD_VECTORS),
         requests=requests,

@@ -18,13 +18,18 @@ from rich.progress import (
 
 from ragopt.corpus import Progress as Report
 
-__all__ = ["progress_bars"]
+__all__ = ["progress_bars", "watched"]
+
+
+def watched(console: Console, *, quiet: bool) -> bool:
+    """Whether somebody looks on and has not asked for quiet."""
+    return console.is_terminal and not quiet
 
 
 @contextmanager
 def progress_bars(console: Console, *, quiet: bool = False) -> Iterator[Report]:
     """A callback that shows each task as a bar, gone when all is done."""
-    if quiet or not console.is_terminal:
+    if not watched(console, quiet=quiet):
         yield _ignore
         return
     columns = (
@@ -41,7 +46,7 @@ def progress_bars(console: Console, *, quiet: bool = False) -> Iterator[Report]:
             if task not in tasks:
                 for finished in tasks.values():  # one line at a time keeps small terminals calm
                     bars.update(finished, visible=False)
-                tasks[task] = bars.add_task(task, total=total)
+                tasks[task] = bars.add_task(task.replace("_", " "), total=total)
             bars.update(tasks[task], completed=done, total=total)
 
         yield report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +24,16 @@ from ragopt.cli.common import (
     Seed,
     Threshold,
     Zipf,
+    billing_for,
+    message,
 )
 from ragopt.cli.output import check_writable, deliver
-from ragopt.cli.progress import progress_bars
-from ragopt.errors import InputError, StorageError
+from ragopt.cli.progress import progress_bars, watched
+from ragopt.errors import IndexCorrupt, InputError, StorageError, StoreBusy
+from ragopt.report.figures import clean
 
 if TYPE_CHECKING:
+    from ragopt.benchmarks.savings_report import SavingsOptions
     from ragopt.chunk import Chunk
     from ragopt.corpus import Progress
     from ragopt.documents import Loaded
@@ -63,11 +68,15 @@ def savings(
     ] = "lsa",
     vectors: Annotated[
         int | None,
-        typer.Option(help="Load: vectors in the index; the chunks found by default.", min=1),
+        typer.Option(
+            help="Load: vectors in the index; the chunks found by default.", min=1, metavar="N"
+        ),
     ] = None,
     questions_per_month: Monthly = 1_000_000,
-    max_chars: Annotated[int, typer.Option(help="Largest chunk, in characters.", min=1)] = 800,
-    requests: Requests = 1_000,
+    max_chars: Annotated[
+        int, typer.Option(help="Largest chunk, in characters.", min=1, metavar="N")
+    ] = 800,
+    requests: Requests = 1_500,
     zipf: Zipf = 0.8,
     threshold: Threshold = 0.95,
     seed: Seed = 0,
@@ -83,17 +92,14 @@ def savings(
     from ragopt.benchmarks.savings import measure_savings
     from ragopt.benchmarks.savings_report import Load, SavingsOptions
     from ragopt.chunk import chunk_documents
-    from ragopt.cost.prices import PriceSheet
     from ragopt.documents import load_documents
-    from ragopt.pipeline import Billing
     from ragopt.questions import read_questions
 
-    check_writable(json, html)
+    check_writable(json, html, inputs=(questions, prices))
     console = Console()
-    sheet = PriceSheet.default()
-    if prices is not None:
-        sheet = sheet.merged(PriceSheet.from_json(prices))
-    billing = Billing(model, prices=sheet)
+    if not watched(console, quiet=quiet):
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries that load models
+    billing = billing_for(model, prices)
     asked = read_questions(questions)
     with progress_bars(console, quiet=quiet) as progress:
         loaded = load_documents(
@@ -114,6 +120,7 @@ def savings(
             threshold=threshold,
             seed=seed,
         )
+        _say_what_was_read(console, loaded, len(chunks), len(items), options)
         model_of_text = _embedder(embedder, chunks, progress)
         report = measure_savings(
             chunks,
@@ -154,8 +161,10 @@ def _embed(
     store = _cache_folder() / "embeddings.sqlite"
     try:
         return embed_chunks(embedder, chunks, store=store, progress=progress)
-    except StorageError as error:
-        console.print(f"[yellow]embeddings are not kept:[/] {escape(str(error))}", soft_wrap=True)
+    except (StorageError, StoreBusy, IndexCorrupt) as error:
+        console.print(
+            f"[yellow]embeddings are not kept:[/] {escape(message(error))}", soft_wrap=True
+        )
         return embed_chunks(embedder, chunks, progress=progress)
 
 
@@ -164,17 +173,48 @@ def _cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "ragopt"
 
 
+def _say_what_was_read(
+    console: Console, loaded: Loaded, chunks: int, questions: int, options: SavingsOptions
+) -> None:
+    console.print(
+        f"{len(loaded.documents):,} documents in {chunks:,} chunks, {questions:,} questions with "
+        "evidence",
+        highlight=False,
+    )
+    enough = _enough(options)
+    if questions < enough:
+        console.print(
+            f"[yellow]few questions:[/] below {enough:,}, not even a lever that loses none of them "
+            "can be shown to hold quality",
+            soft_wrap=True,
+        )
+
+
+def _enough(options: SavingsOptions) -> int:
+    """How many questions it takes until an unseen loss is bounded below what quality may lose."""
+    from ragopt.benchmarks.savings_report import HELD_POINTS
+
+    reported = math.floor(math.log(1 - options.confidence) / math.log(1 + HELD_POINTS)) + 1
+    return math.ceil(reported / (1 - options.tuning_ratio))
+
+
 def _say_what_is_left_out(
     console: Console, loaded: Loaded, without_evidence: Sequence[str]
 ) -> None:
-    for what, names in (
-        ("files skipped", [str(skipped) for skipped in loaded.skipped]),
-        ("questions left out, their evidence was not found", list(without_evidence)),
+    kinds = [f"{count:,} {suffix}" for suffix, count in loaded.unsupported.items()]
+    for what, count, names in (
+        ("files skipped", len(loaded.skipped), loaded.skipped),
+        ("files of other kinds", sum(loaded.unsupported.values()), kinds),
+        (
+            "questions left out, their evidence was not found",
+            len(without_evidence),
+            without_evidence,
+        ),
     ):
         if names:
-            shown = "; ".join(names[:_SHOWN])
-            more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            console.print(f"[yellow]{len(names)} {what}:[/] {escape(shown)}{more}", soft_wrap=True)
+            shown = "; ".join(clean(name) for name in names[:_SHOWN])
+            more = f"; and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+            console.print(f"[yellow]{what} ({count:,}):[/] {escape(shown)}{more}", soft_wrap=True)
 
 
 def _about(docs: Path, loaded: Loaded, without_evidence: Sequence[str]) -> dict[str, Any]:

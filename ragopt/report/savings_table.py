@@ -177,7 +177,7 @@ def _told(report: SavingsReport) -> list[tuple[str, str]]:
 
 
 def _wrong_hits(report: SavingsReport) -> str:
-    hits = round(report.combined.hit_ratio * report.options.requests)
+    hits = report.combined.hits
     if not hits:
         return "none, as no answer came from a cache"
     return f"{report.combined.wrong_hits:,} of {hits:,} answers from a cache"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ragopt import indexes
-from ragopt.benchmarks import levers, savings, tuner
+from ragopt.benchmarks import levers, savings
 from ragopt.benchmarks.evidence import split
 from ragopt.benchmarks.levers import Measured, Outcome, Setting, Workbench
 from ragopt.benchmarks.savings import measure_savings
@@ -63,7 +63,6 @@ def _measured(
 ) -> Run:
     seen = Run.__new__(Run)
     seen.screened, seen.replayed, seen.progress = [], [], []
-    patch.setattr(tuner, "_PLAUSIBLE", CONFIDENCE)
     for name, traffics in (("screen", seen.screened), ("run", seen.replayed)):
         patch.setattr(Workbench, name, _noting(getattr(Workbench, name), traffics))
     seen.report = measure_savings(

@@ -11,7 +11,7 @@ import pytest
 from ragopt.cache import ExactCache, Scope, SemanticCache
 from ragopt.embed import CallableEmbedder
 from ragopt.indexes import build
-from ragopt.llm import ExtractiveAnswerer
+from ragopt.llm import Completion, ExtractiveAnswerer
 from ragopt.pipeline import Billing, Pipeline
 from ragopt.retrieve import Retriever
 
@@ -126,7 +126,7 @@ def test_a_cache_file_serves_the_next_process_of_the_user(corpus, model, tmp_pat
 def test_an_entry_put_by_hand_is_served_without_sources(fixed, model) -> None:
     with ExactCache() as cache:
         cache.put("why?", "because")
-        answer = Pipeline(fixed(["one"], ["one"]), model, cache=cache).ask("why?")
+        answer = Pipeline(fixed(["one"], ["one"]), model, cache=cache).ask("why?", scope=Scope())
     assert (answer.text, answer.sources, answer.saved) == ("because", (), 0)
 
 
@@ -146,12 +146,36 @@ def test_an_entry_that_makes_no_sense_is_not_served(payload, fixed, model) -> No
     with ExactCache() as cache:
         cache.put("why?", "wrong", payload=payload)
         pipeline = Pipeline(fixed(["one"], ["one"]), model, cache=cache)
-        answer = pipeline.ask("why?")
+        answer = pipeline.ask("why?", scope=Scope())
         assert answer.text == "yes it is"
         assert answer.stages[0].name == "cache"
         assert answer.stages[0].failed
         assert pipeline.failures == {"cache": 1}
-        assert pipeline.ask("why?").served_from == "exact cache"
+        assert pipeline.ask("why?", scope=Scope()).served_from == "exact cache"
+
+
+def test_pipelines_with_other_prompts_or_models_never_share_answers(fixed, model) -> None:
+    found = fixed(["one"], ["one"])
+    with ExactCache() as cache:
+        first = Pipeline(found, model, cache=cache)
+        first.ask("why?")
+        assert first.ask("why?").served_from == "exact cache"
+        for other in (
+            Pipeline(found, model, cache=cache, system_prompt="Answer in French."),
+            Pipeline(found, model, cache=cache, billing=Billing("gpt-5-mini")),
+        ):
+            assert other.ask("why?").served_from == "llm"
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_an_answer_that_was_cut_short_is_not_kept(reason, fixed) -> None:
+    def cut_short(_messages: object) -> Completion:
+        return Completion("because of", finish_reason=reason)
+
+    with ExactCache() as cache:
+        pipeline = Pipeline(fixed(["one"], ["one"]), cut_short, cache=cache)
+        assert [pipeline.ask("why?").served_from for _ in range(2)] == ["llm", "llm"]
+        assert len(cache) == 0
 
 
 # Whose vectors ----------------------------------------------------------------------------

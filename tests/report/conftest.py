@@ -48,6 +48,7 @@ def lever_result(name: str, setting: str, paid: Bill, **changes: Any) -> LeverRe
         "ram_bytes_per_vector": 2193.5,
         "disk_bytes_per_vector": 0.0,
         "hit_ratio": 0.0,
+        "hits": 0,
         "wrong_hits": 0,
         "evidence_recall": 0.787,
         "answer_kept": 0.744,
@@ -115,6 +116,7 @@ EXACT = lever_result(
     bill("870.00", "4.30", *LARGE),
     input_tokens=2849.0,
     hit_ratio=0.288,
+    hits=288,
 )
 COMBINED = lever_result(
     "combined",
@@ -125,6 +127,7 @@ COMBINED = lever_result(
     ram_bytes_per_vector=93.6,
     disk_bytes_per_vector=1024.0,
     hit_ratio=0.462,
+    hits=462,
     wrong_hits=3,
     evidence_recall=0.823,
     answer_kept=0.776,
@@ -142,6 +145,7 @@ BARE = replace(
     usd_per_1000=Decimal("0.66191"),
     input_tokens=1718.0,
     hit_ratio=0.0,
+    hits=0,
     wrong_hits=0,
 )
 TUNING = (
@@ -176,6 +180,7 @@ def savings_report() -> SavingsReport:
         name="semantic_cache",
         setting=f"{HNSW}, top 10, exact and semantic cache at 0.95",
         hit_ratio=0.462,
+        hits=462,
         wrong_hits=3,
     )
     steps = (
