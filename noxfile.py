@@ -44,6 +44,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite; arguments after -- go to pytest."""
     install_torch(session)
     install(session, "--editable", ".[test]")
+    session.run("python", "-m", "ragopt.benchmarks.import_time")
     session.run("pytest", *session.posargs, env={"HF_HUB_OFFLINE": "1"})
 
 

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ragopt.answer import Answer
+    from ragopt.billing import Billing
     from ragopt.cache import ExactCache, Scope, SemanticCache
     from ragopt.chunk import Chunk, Document, Hit, chunk_documents
     from ragopt.compress import Extractive
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
     from ragopt.documents import load_documents
     from ragopt.embed import CallableEmbedder, LSAEmbedder, SentenceTransformerEmbedder
     from ragopt.llm import Completion, ExtractiveAnswerer, Message, OpenAIClient
-    from ragopt.pipeline import Answer, Billing, Pipeline
+    from ragopt.pipeline import Pipeline
     from ragopt.quality import Certificate, Floor
     from ragopt.rerank import FixedK, LargestGap, ScoreRatio
     from ragopt.retrieve import Retriever
 
 _HOMES = {
-    "Answer": "ragopt.pipeline",
-    "Billing": "ragopt.pipeline",
+    "Answer": "ragopt.answer",
+    "Billing": "ragopt.billing",
     "CallableEmbedder": "ragopt.embed",
     "Certificate": "ragopt.quality",
     "Chunk": "ragopt.chunk",

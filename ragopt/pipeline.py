@@ -10,17 +10,18 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.answer import Answer, Source
+from ragopt.billing import Billing
 from ragopt.compress.base import Compressed, Compressor, check_request, unchanged
-from ragopt.cost.events import frozen_tags
 from ragopt.cost.model_prices import Usage, to_decimal
 from ragopt.errors import InputError
 from ragopt.llm.base import (
@@ -37,14 +38,10 @@ from ragopt.retrieve import Retrieves, Stage
 
 if TYPE_CHECKING:
     from ragopt.cache import CacheHit, Scope
-    from ragopt.cost.ledger import Ledger
-    from ragopt.cost.model_prices import ModelPrice
-    from ragopt.cost.tokens import TokenCounter
     from ragopt.embed import Embedder
 
 __all__ = ["Answer", "Billing", "Pipeline", "Source"]
 
-ServedFrom = Literal["llm", "exact cache", "semantic cache"]
 _Result = TypeVar("_Result")
 _NOTHING = Decimal(0)
 _CUT_SHORT = {"length", "content_filter"}  # such answers are not worth giving twice
@@ -75,111 +72,6 @@ class AnswerCache(Protocol):
     ) -> int:
         """Remember an answer."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A passage that an answer rests on.
-
-    Args:
-        chunk_id: the chunk.
-        document: id of its document.
-        title: the document's title.
-        start: offset of the chunk in the document, in characters.
-    """
-
-    chunk_id: str
-    document: str
-    title: str = ""
-    start: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer and what it cost.
-
-    Args:
-        text: what the model, or the cache, said.
-        sources: the passages that were in its prompt.
-        served_from: the model, or the tier of the cache.
-        usage: tokens billed for this question; none for a hit.
-        usage_method: who counted them: ``"provider"``, a tokenizer, or an estimate.
-        cost: US dollars billed, by the price sheet; 0 without a priced model, and when the sheet
-            lacks a rate for what was used, which a failed stage ``"price"`` then says.
-        saved: US dollars less than the same question without cache, tight top-k and compression;
-            negative where these made it dearer.
-        context: what the model was given; None for a hit.
-        stages: what each stage did, in order.
-        cached_question: the question that the served answer was given to; None unless a hit.
-    """
-
-    text: str
-    sources: tuple[Source, ...] = ()
-    served_from: ServedFrom = "llm"
-    usage: Usage = field(default_factory=Usage)
-    usage_method: str = ""
-    cost: Decimal = _NOTHING
-    saved: Decimal = _NOTHING
-    context: Compressed | None = None
-    stages: tuple[Stage, ...] = ()
-    cached_question: str | None = None
-
-    @property
-    def ms(self) -> float:
-        """Wall time of all stages, the model's included."""
-        return sum(stage.ms for stage in self.stages)
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class Billing:
-    """What tokens cost, and where it is written down.
-
-    Args:
-        model: name in the price sheet, such as ``"gpt-5-mini"``; without one nothing is priced.
-        prices: the sheet; the shipped one by default.
-        ledger: every question is recorded there; questions and answers are not.
-        tags: written with every record (team, feature, environment, …).
-        counter: of tokens, where the provider reports none; the best at hand for ``model``.
-
-    Raises:
-        UnknownPrice: the sheet does not know the model.
-        InputError: a tag that the ledger would refuse.
-    """
-
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        prices: Any = None,
-        ledger: Ledger | None = None,
-        tags: Mapping[str, str] | None = None,
-        counter: TokenCounter | None = None,
-    ) -> None:
-        from ragopt.cost.tokens import token_counter
-
-        self.model = model
-        self.price: ModelPrice | None = None
-        if model is not None:
-            from ragopt.cost.prices import PriceSheet
-
-            self.price = (prices or PriceSheet.default()).model(model)
-        self.ledger = ledger
-        self.tags = frozen_tags(tags or {})
-        self.counter = counter or token_counter(model)
-
-    def usd(self, usage: Usage) -> Decimal:
-        """US dollars for tokens; 0 without a priced model."""
-        return self.price.cost(usage) if self.price is not None else _NOTHING
-
-    def usage_of(self, messages: Sequence[Message], completion: Completion) -> tuple[Usage, str]:
-        """Tokens of a call and who counted them: the provider first, else the counter."""
-        if completion.usage is not None:
-            return completion.usage, "provider"
-        count = self.counter.count
-        asked = sum(count(message.content) for message in messages)
-        return Usage(input=asked, output=count(completion.text)), self.counter.method
 
 
 class _QuestionVector:
