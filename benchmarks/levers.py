@@ -75,6 +75,7 @@ class Outcome:
         answer: words were in the context, 0 or 1; NaN where the question quotes none.
         hit: served from a cache.
         wrong: served from a cache, and given to another question.
+        failed: a stage raised and was skipped.
     """
 
     input_tokens: int
@@ -86,6 +87,7 @@ class Outcome:
     answer: float
     hit: bool = False
     wrong: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +203,7 @@ class Workbench:
         """The road of a question under a setting, with the extractive answerer by default."""
         compressor = None
         if setting.keep_score is not None:
-            options = ExtractiveOptions(
-                keep_ratio=1.0, keep_score=setting.keep_score, min_gain=0.05
-            )
+            options = ExtractiveOptions(keep_score=setting.keep_score, min_gain=0.05)
             compressor = Extractive(options, count=self.billing.counter.count)
         return Pipeline(
             retriever or self.retriever(setting),
@@ -366,6 +366,7 @@ def _outcome(answer: Answer, item: EvalItem) -> Outcome:
         if item.answer
         else np.nan,
         hit=answer.served_from != "llm",
+        failed=any(stage.failed for stage in answer.stages),
     )
 
 

@@ -124,6 +124,7 @@ class _Run:
         )
         check_apart(tuning_traffic(tuning_items), self.traffic)
         self._known: dict[Setting, Measured] = {}
+        self.alone: dict[str, Setting] = {}
         self.certificates = self._tune_indexes()
         self.tuner = Tuner(bench, tuning_items, seed=options.seed, progress=progress)
         self.before = self._measure(Setting(), "baseline")
@@ -148,8 +149,8 @@ class _Run:
 
     def _tune_indexes(self) -> dict[str, Certificate | str]:
         """Certificates of both indexes' recall, or the reason why there is none."""
-        wordings = [text for item in self.tuning_items for text in item.wordings]
-        queries = self.bench.embedder.embed(wordings)
+        # One wording each: a certificate counts independent queries.
+        queries = self.bench.embedder.embed([item.wordings[0] for item in self.tuning_items])
         found: dict[str, Certificate | str] = {}
         for name, index in self.bench.indexes.items():
             self.progress(f"tune {name}", 0, 1)
@@ -185,26 +186,41 @@ class _Run:
         ]
 
     def _combine(self, on: Sequence[str]) -> tuple[LeverResult, Setting]:
-        """The levers that are on, their knobs tuned together."""
-        setting = Setting(index="compact" if "index" in on else "hnsw")
-        ladder = self.tuner.together(setting, cut="rerank" in on, compress="compress" in on)
-        setting = self._descend("combined", ladder) or setting
-        kinds: tuple[CacheKind, ...] = ("semantic", "exact", "none")
+        """The levers that are on, their knobs tuned together.
+
+        Caches come on one after the other, the safest first, while quality holds.
+        """
+        bare = Setting(index="compact" if "index" in on else "hnsw")
+        ladder = self.tuner.together(bare, cut="rerank" in on, compress="compress" in on)
+        setting = self._descend("combined", ladder) or self._better_alone(bare, on)
+        combined = self._alone("combined", setting)
+        kinds: tuple[CacheKind, ...] = ("exact", "semantic")
         for kind in kinds:
-            if kind != "none" and f"{kind}_cache" not in on:
-                continue
-            cached = replace(setting, cache=kind, threshold=self.options.threshold)
-            combined = self._alone("combined", cached)
-            if combined.held:
-                break
-        return combined, cached
+            if f"{kind}_cache" in on:
+                cached = replace(setting, cache=kind, threshold=self.options.threshold)
+                result = self._alone("combined", cached)
+                if not result.held:
+                    break
+                combined, setting = result, cached
+        return combined, setting
+
+    def _better_alone(self, bare: Setting, on: Sequence[str]) -> Setting:
+        """The cheaper of the context levers that held alone, where they do not go together."""
+        alone = [
+            replace(bare, cut=each.cut, keep_score=each.keep_score)
+            for name, each in self.alone.items()
+            if name in on
+        ]
+        measured = {each: self._measure(each, "combined") for each in alone}
+        return min(alone, key=lambda each: measured[each].mean("input_tokens"), default=bare)
 
     def _descend(self, name: str, ladder: Sequence[Setting]) -> Setting | None:
         """The last rung, going down from the most careful, before quality fails.
 
         Each rung is judged at full confidence and the first failure ends the descent: testing in
-        an order fixed beforehand needs no correction for the number of tests (fixed-sequence
+        an order fixed beforehand needs no correction for the number of rungs (fixed-sequence
         testing; Maurer, Hothorn and Lehmacher, 1995). The order comes from the tuning questions.
+        The confidence is one ladder's own: several levers are several tests.
         """
         if not ladder:
             return None
@@ -225,11 +241,12 @@ class _Run:
         """A lever with a ladder, alone, on its lowest rung that holds; off where none does."""
         setting = self._descend(name, ladder)
         if setting is not None:
+            self.alone[name] = setting
             return self._alone(name, setting)
         if ladder:
             return self._alone(name, ladder[0])
         off = self._result(name, Setting(), self.before)
-        reason = "no setting held quality on the tuning questions"
+        reason = "every setting lost 2 points or more on the tuning questions"
         return replace(off, setting="off", on=False, reason=reason)
 
     def _alone(self, name: str, setting: Setting) -> LeverResult:
@@ -239,7 +256,9 @@ class _Run:
         return replace(
             result,
             on=result.held,
-            reason=f"quality {verdict(result)}",
+            reason=f"a stage failed on {result.failures} requests"
+            if result.failures
+            else f"quality {verdict(result)}",
             certificate=certificate if isinstance(certificate, Certificate) else None,
         )
 
@@ -306,6 +325,7 @@ class _Run:
             hit_ratio=measured.mean("hit"),
             hits=int(measured.column("hit").sum()),
             wrong_hits=int(measured.column("wrong").sum()),
+            failures=int(measured.column("failed").sum()),
             evidence_recall=measured.by_question("evidence"),
             answer_kept=measured.by_question("answer"),
             differences=measured.against(

@@ -32,7 +32,8 @@ class Load:
 
     Args:
         questions_per_month: asked.
-        vectors: in the index; measured bytes a vector are scaled to them.
+        vectors: in the index; measured bytes a vector are scaled to them. Milliseconds and recall
+            are not: they stay those of the corpus that was measured.
     """
 
     questions_per_month: int = 1_000_000
@@ -132,6 +133,7 @@ class LeverResult:
         hit_ratio: share of the requests served from a cache.
         hits: number of them.
         wrong_hits: requests served with another question's answer.
+        failures: requests on which a stage raised and was skipped.
         evidence_recall: mean over questions.
         answer_kept: mean over questions.
         differences: of both qualities to the baseline; empty for the baseline itself.
@@ -152,6 +154,7 @@ class LeverResult:
     hit_ratio: float
     hits: int
     wrong_hits: int
+    failures: int
     evidence_recall: float
     answer_kept: float
     differences: Mapping[str, PairedDifference] = field(default_factory=dict)
@@ -166,8 +169,8 @@ class LeverResult:
 
     @property
     def held(self) -> bool:
-        """Whether the lower bound of both qualities lies above -2 points."""
-        return self.quality is None or self.quality.lower > HELD_POINTS
+        """Whether the lower bound of both qualities lies above -2 points, and nothing failed."""
+        return not self.failures and (self.quality is None or self.quality.lower > HELD_POINTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +182,7 @@ class TuningPoint:
         setting: in words.
         input_tokens: sent a question.
         evidence_recall: mean over the tuning questions.
-        passed: held quality there.
+        passed: lost less than 2 points on average there, and so may go onto a ladder.
         chosen: went on to be reported.
     """
 

@@ -37,11 +37,12 @@ class ExtractiveOptions:
     """Settings of `Extractive`.
 
     Args:
-        keep_ratio: budget as a share of the tokens that came in, when the call names none;
-            above 0, at most 1.
-        keep_score: leave out what scores below this share of the best segment, whatever the
-            budget; 0 (the default) to below 1. The share follows the question: where one
-            sentence answers, little else stays.
+        keep_score: when the call names no budget, leave out what scores below this share of the
+            best segment; 0 to below 1. The share follows the question: where one sentence
+            answers, little else stays. 0.2 (the default) took 28 % of the input tokens of 364
+            questions over the embedded corpus at the cost of 0.6 points of evidence recall.
+        keep_ratio: when the call names no budget, at most this share of the tokens that came in;
+            above 0, at most 1, which sets none (the default).
         min_gain: with such a budget, a smaller saving than this share leaves the context
             untouched; 0 to below 1.
         closure_share: share of the budget that may go to the sentences before those that open
@@ -51,8 +52,8 @@ class ExtractiveOptions:
         weights: how much each signal of the score counts.
     """
 
-    keep_ratio: float = 0.5
-    keep_score: float = 0.0
+    keep_score: float = 0.2
+    keep_ratio: float = 1.0
     min_gain: float = 0.1
     closure_share: float = 0.1
     near_duplicate: float = 0.85
@@ -82,7 +83,7 @@ class Extractive:
     fits the budget the shortest is, and the result is over the budget.
 
     Args:
-        options: settings; the defaults halve the context.
+        options: settings.
         count: token counter; by default ragopt's estimate.
         embedder: adds the cosine similarity of query and segment to the score.
 
@@ -111,8 +112,8 @@ class Extractive:
         Args:
             query: the question the context has to answer.
             hits: what was found, any number; their order is kept.
-            max_tokens: budget of the rendered context, at least 1; ``None`` takes
-                ``options.keep_ratio`` of what came in.
+            max_tokens: budget of the rendered context, at least 1, which the best segments
+                fill; ``None`` keeps what scores enough, by ``options.keep_score``.
 
         Raises:
             InputError: an unusable ``max_tokens``, a NaN score, or one chunk id with two texts.
@@ -126,22 +127,27 @@ class Extractive:
         budget = max_tokens or math.ceil(self.options.keep_ratio * tokens_before)
         if not layout:
             return unchanged(hits, count, "there is no text to compress")
-        if tokens_before <= budget and not self.options.keep_score:
+        share = self.options.keep_score if max_tokens is None else 0.0
+        if tokens_before <= budget and not share:
             return unchanged(hits, count, f"{tokens_before} tokens are within the budget")
         scores = self._scores(query, layout)
         if scores is None:
             return unchanged(hits, count, "the query shares no word with the hits")
-        packer = self._packer(layout, count, budget, tokens_before)
-        order = np.argsort(-scores, kind="stable")
-        order = order[scores[order] >= self.options.keep_score * scores.max()].tolist()
-        packer.take(_fail_safe(order, _best_chunk(hits, layout, scores), packer))
-        packer.fill(order)
+        # Segments are priced a token or so too high: what sets no budget must not run out of it.
+        room = budget if budget < tokens_before else 2 * tokens_before
+        packer = self._packer(layout, count, room, tokens_before)
+        ranked = np.argsort(-scores, kind="stable")
+        packer.take(_fail_safe(ranked.tolist(), _best_chunk(hits, layout, scores), packer))
+        packer.fill(_wanted(ranked, scores, share))
         result = packer.result()
         least = self.options.min_gain if max_tokens is None else 0.0
         if result.tokens_saved < max(1, least * tokens_before):
             saved = f"{result.tokens_saved} of {tokens_before} tokens"
             return unchanged(hits, count, f"only {saved} would be saved")
         return result
+
+    def __repr__(self) -> str:
+        return f"Extractive({self.options!r})"
 
     def _scores(self, query: str, layout: Layout) -> FloatArray | None:
         weights = self.options.weights
@@ -162,8 +168,15 @@ class Extractive:
             tokens_before,
             duplicates=NearDuplicates(layout, self.options.near_duplicate),
             companion=partial(_antecedent, layout),
-            companion_budget=int(self.options.closure_share * budget),
+            companion_budget=int(self.options.closure_share * min(budget, tokens_before)),
         )
+
+
+def _wanted(ranked: NDArray[np.intp], scores: FloatArray, share: float) -> list[int]:
+    """What scores enough to be kept; all where the best is not positive: no share of it is."""
+    best = scores[ranked[0]]
+    reaching = ranked if best <= 0 else ranked[scores[ranked] >= share * best]
+    return [int(number) for number in reaching]
 
 
 def _antecedent(layout: Layout, number: int) -> int | None:

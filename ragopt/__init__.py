@@ -1,4 +1,4 @@
-"""ragopt: the cheapest RAG that provably keeps its quality.
+"""ragopt: the cheapest RAG that keeps its quality, with the confidence stated.
 
 Public names are resolved on first use (PEP 562), so that ``import ragopt`` stays cheap.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ragopt.billing import Billing
     from ragopt.cache import ExactCache, Scope, SemanticCache
     from ragopt.chunk import Chunk, Document, Hit, chunk_documents
-    from ragopt.compress import Extractive
+    from ragopt.compress import Extractive, ExtractiveOptions
     from ragopt.corpus import Corpus
     from ragopt.cost.ledger import Ledger
     from ragopt.cost.prices import PriceSheet
@@ -37,6 +37,7 @@ _HOMES = {
     "ExactCache": "ragopt.cache",
     "Extractive": "ragopt.compress",
     "ExtractiveAnswerer": "ragopt.llm",
+    "ExtractiveOptions": "ragopt.compress",
     "FixedK": "ragopt.rerank",
     "Floor": "ragopt.quality",
     "Hit": "ragopt.chunk",
@@ -68,6 +69,7 @@ __all__ = [
     "ExactCache",
     "Extractive",
     "ExtractiveAnswerer",
+    "ExtractiveOptions",
     "FixedK",
     "Floor",
     "Hit",

@@ -62,6 +62,7 @@ class Corpus:
         embedder: the one that the vectors are from.
         index: over the chunks' vectors.
         statistics: of the chunks' words.
+        version: names the documents; another for other documents or another chunking.
 
     Example:
         >>> corpus = Corpus.build(load_documents("docs").documents, "corpus")  # doctest: +SKIP
@@ -74,11 +75,14 @@ class Corpus:
         embedder: Embedder,
         index: PositionIndex,
         statistics: CorpusStatistics,
+        *,
+        version: str = "",
     ) -> None:
         self.chunks = chunks
         self.embedder = embedder
         self.index = index
         self.statistics = statistics
+        self.version = version
 
     @classmethod
     def build(
@@ -172,7 +176,8 @@ class Corpus:
             )
         index = open_index(place / "index", verify=verify)
         statistics = CorpusStatistics.load(place / "statistics")
-        return cls(_open_chunks(place, description.chunks), embedder, index, statistics)
+        chunks = _open_chunks(place, description.chunks)
+        return cls(chunks, embedder, index, statistics, version=description.documents)
 
     def close(self) -> None:
         """Close the file of the chunks; nothing can be retrieved afterwards."""
@@ -211,6 +216,7 @@ class Corpus:
             reranker=reranker or BM25Reranker(self.statistics),
             prior_weight=COSINE_WEIGHT,
             cut=cut or FixedK(k),
+            corpus_version=self.version,
         )
 
     def __len__(self) -> int:

@@ -65,6 +65,12 @@ class Loaded:
     skipped: tuple[Skipped, ...] = ()
     unsupported: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
+    def __iter__(self) -> Iterator[Document]:
+        return iter(self.documents)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
 
 def load_documents(
     folder: str | os.PathLike[str],

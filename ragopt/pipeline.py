@@ -143,6 +143,11 @@ class Pipeline:
                 f"llm is {type(llm).__name__}, expected a callable from messages to a Completion "
                 "or a string"
             )
+        if not callable(getattr(retriever, "retrieve", None)):
+            raise InputError(
+                f"retriever is {type(retriever).__name__}, expected something with "
+                "retrieve(question), such as corpus.retriever()"
+            )
         _check_budget(max_context_tokens, compressor)
         self.retriever = retriever
         self.llm = llm
@@ -160,9 +165,9 @@ class Pipeline:
 
         Args:
             question: as the user put it.
-            scope: of the cache; only answers of an equal scope are served. By default the model
-                and the system prompt make one: another pipeline on the same cache, with others,
-                never serves its answers.
+            scope: of the cache; only answers of an equal scope are served. By default the model,
+                the system prompt and the retriever's ``corpus_version`` make one: a pipeline on
+                the same cache with another of these never serves its answers.
 
         Raises:
             InputError: a blank question, or an asynchronous ``llm`` (use `aask`).
@@ -195,8 +200,11 @@ class Pipeline:
         from ragopt.cache import Scope
 
         model = self.billing.model or getattr(self.llm, "model", "")
+        version = getattr(self.retriever, "corpus_version", "")
         return Scope(
-            model=model if isinstance(model, str) else "", system_prompt=self.system_prompt
+            model=model if isinstance(model, str) else "",
+            system_prompt=self.system_prompt,
+            corpus_version=version if isinstance(version, str) else "",
         )
 
     # Before the model ---------------------------------------------------------------------

@@ -220,7 +220,8 @@ def mean_lower(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) ->
     Learned-Miller and Thomas (2019), "A New Confidence Interval for the Mean of a Bounded Random
     Variable" (arXiv 1905.06208): the quantile, over 10,000 draws, of the mean under uniform
     Dirichlet weights on the values and one more at 0, the worst there could be. For values of 0
-    and 1 that is the exact binomial bound, computed as such. A percentile bootstrap knows no loss
+    and 1 that is the exact binomial bound, computed as such; for others its authors conjecture
+    that it covers, and no counterexample is known. A percentile bootstrap knows no loss
     that it has not seen: where 3 % of the queries fail it misses the mean in one sample of 50 out
     of five.
 

@@ -90,6 +90,8 @@ class Retriever:
         prior_weight: of the search's own score beside the reranker's; see `ragopt.rerank.rerank`.
         cut: decides how many go on.
         knobs: search-time knobs of the index; its tuned ones by default.
+        corpus_version: names the documents; part of a cache's scope, so that answers about others
+            are never served.
 
     Raises:
         InputError: sizes that are no whole numbers from 1 up, ``candidates`` below ``k``, a
@@ -106,6 +108,7 @@ class Retriever:
     prior_weight: float = 0.0
     cut: Cut | None = None
     knobs: dict[str, int] = field(default_factory=dict)
+    corpus_version: str = ""
 
     def __post_init__(self) -> None:
         sizes = (self.k,) if self.candidates is None else (self.k, self.candidates)

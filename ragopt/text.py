@@ -1,6 +1,6 @@
-"""Words of a text, as every lexical part of ragopt sees them.
+"""Words of a text, as LSA, BM25 search, reranking and the extractive answerer see them.
 
-One tokenizer for LSA, BM25 search and reranking keeps their vocabularies comparable.
+One tokenizer keeps their vocabularies comparable.
 """
 
 from __future__ import annotations

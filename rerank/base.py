@@ -77,9 +77,7 @@ def convex(scores: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> N
     """Weighted sum (n,) of several scorers' scores, each over its largest absolute one.
 
     Over the absolute one, since logits may all be negative, or have a maximum next to zero.
-    Keeps how much better one chunk is than the next, which ranks forget. On the embedded corpus
-    BM25 and half as much LSA cosine find the evidence among 4 chunks of 50 more often than their
-    rank fusion does: for 0.818 against 0.790 of 1,000 questions.
+    Keeps how much better one chunk is than the next, which ranks forget.
     """
     total = np.zeros(len(scores[0]), dtype=np.float32)
     for values, weight in zip(scores, weights, strict=True):

@@ -52,7 +52,7 @@ def _root(
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; return the exit status."""
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, emoji=False)
     status = _status(arguments, errors)
     if status == _INTERRUPTED:
         errors.print(

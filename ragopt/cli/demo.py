@@ -56,7 +56,7 @@ def demo(
 
     check_writable(json, html, inputs=(prices,))
     begin = perf_counter()
-    console = Console()
+    console = Console(emoji=False)
     billing = billing_for(model, prices)
     options = SavingsOptions(
         load=Load(questions_per_month=questions_per_month, vectors=_LOAD_VECTORS),

@@ -96,7 +96,7 @@ def savings(
     from ragopt.questions import read_questions
 
     check_writable(json, html, inputs=(questions, prices))
-    console = Console()
+    console = Console(emoji=False)
     if not watched(console, quiet=quiet):
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries that load models
     billing = billing_for(model, prices)

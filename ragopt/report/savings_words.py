@@ -162,31 +162,30 @@ def traps_sentence(traps: Mapping[str, Any]) -> str:
         for kind, found in served_wrong(traps).items()
     ]
     told = "; ".join(wrong) or "no cache was asked"
-    return f"{pairs:,} pairs that look alike and mean something else, both ways round: {told}."
+    from ragopt.quality import binomial_upper
+
+    most = max((len({*map(tuple, found)}) for found in served_wrong(traps).values()), default=0)
+    bound = percent(binomial_upper(min(most, pairs), pairs))
+    return (
+        f"{pairs:,} pairs that look alike and mean something else, both ways round: {told} "
+        f"(of such pairs, at most {bound} at 95% confidence)."
+    )
 
 
 def held_means(report: SavingsReport) -> str:
     """What *held* promises, in the figures of this run."""
     from ragopt.benchmarks.savings_report import HELD_POINTS
 
-    confidence = report.options.confidence
-    found = (report.combined, report.without_cache, *report.levers)
-    stricter = any(
-        each.confidence > confidence for lever in found for each in lever.differences.values()
-    )
     return (
         "Evidence recall is the share of questions whose evidence stood in the prompt, answer "
         "kept the share whose quoted answer still stood there. Both are compared with the baseline "
-        "question by question, on other questions than the knobs were tuned on. Quality is held "
-        f"when the lower bound of the worse difference, at {confidence:.0%} confidence (paired "
-        f"bootstrap over questions), lies above {points(HELD_POINTS)} points. "
-        + (
-            "Where several settings of a lever were judged on these questions, the confidence is "
-            "raised for their number (Bonferroni). "
-            if stricter
-            else ""
-        )
-        + "A lever that does not hold quality stays off."
+        "question by question. Settings were put in order, from the most careful to the cheapest, "
+        "on other questions; on these each lever went down its ladder while quality held, so that "
+        "the point estimates of what was chosen lean to the kind side, and the bound is each "
+        "lever's own, not one for all levers together. Quality is held when the lower bound of "
+        f"the worse difference, at {report.options.confidence:.0%} confidence (paired bootstrap "
+        f"over questions), lies above {points(HELD_POINTS)} points. A lever that does not hold "
+        "quality, or that failed on a question, stays off."
     )
 
 

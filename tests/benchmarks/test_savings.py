@@ -338,7 +338,7 @@ def test_swapped_ids_show_as_lost_evidence_whatever_the_recall_certificate_says(
 def test_a_compressor_that_drops_gold_is_off_by_its_tuning(damaged: Run) -> None:
     compress = damaged.lever("compress")
     assert (compress.on, compress.setting) == (False, "off")
-    assert compress.reason == "no setting held quality on the tuning questions"
+    assert compress.reason == "every setting lost 2 points or more on the tuning questions"
     assert compress.input_tokens == damaged.report.baseline.input_tokens
     points = [point for point in damaged.report.tuning if point.lever == "compress"]
     assert points
@@ -534,7 +534,8 @@ def test_progress_is_sane(run: Run, damaged: Run) -> None:
     for task, done, total in run.progress:
         last[task] = (done, total)
     assert all(done == total for done, total in last.values())
-    assert {"build indexes", "tune compact", "tune rerank", "judge combined", *ROWS} <= set(last)
+    assert {"build indexes", "tune compact", "tune rerank", "judge combined"} <= set(last)
+    assert {*ROWS} - set(last) <= {"combined_without_cache"}  # run before, as the combination
     assert last["baseline"] == (120, 120)
 
 

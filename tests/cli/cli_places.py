@@ -31,8 +31,10 @@ PAGES = {
     ".txt": "{title}\n\n{text}\n",
     ".html": "<html><head><title>{title}</title></head><body><p>{text}</p></body></html>\n",
 }
-# They colour what a program writes to no terminal, or set its width.
-TERMINAL = "COLUMNS FORCE_COLOR GITHUB_ACTIONS LINES NO_COLOR PY_COLORS TTY_COMPATIBLE".split()
+# They colour what a program writes to no terminal, set its width, or hide bars.
+TERMINAL = (
+    "COLUMNS FORCE_COLOR GITHUB_ACTIONS LINES NO_COLOR PY_COLORS TQDM_DISABLE TTY_COMPATIBLE"
+).split()
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,14 @@ class Place:
     def ragopt(self, *command: str, **env: str) -> Said:
         """A command, finished."""
         process = self.start(*command, env=env)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
         return Said(process.returncode, out.decode(), err.decode())
 
     def savings(self, *more: str, **env: str) -> Said:
         """``ragopt savings`` on what stands here, finished."""
-        return self.ragopt("savings", "--docs", "docs", "--questions", "questions.jsonl", *more, **env)
+        return self.ragopt(
+            "savings", "--docs", "docs", "--questions", "questions.jsonl", *more, **env
+        )
 
     def figures(self, name: str = "figures.json") -> dict[str, Any]:
         """What ``--json`` wrote."""

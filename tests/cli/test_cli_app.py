@@ -28,9 +28,7 @@ def test_the_module_runs_from_any_folder(place: Place) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []])
-def test_help_names_every_command(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_names_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     status = run(arguments)
     out, err = capsys.readouterr()
     assert status == (0 if arguments else 2)
@@ -50,7 +48,9 @@ def test_the_help_of_a_command_fits_80_columns_with_whole_names(
     assert not err
     assert max(map(len, out.splitlines())) <= 80
     assert "…" not in out  # a name that is cut off cannot be typed
-    options = "model prices questions-per-month requests zipf threshold seed json html quiet".split()
+    options = (
+        "model prices questions-per-month requests zipf threshold seed json html quiet".split()
+    )
     own = {"demo": [], "savings": ["docs", "questions", "embedder", "vectors", "max-chars"]}
     for option in (*options, *own[command]):
         assert f"--{option} " in out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from cli_places import Place, Said, write_questions
@@ -259,7 +258,7 @@ def test_sixty_columns_are_enough(place: Place) -> None:
     report = said.out[said.out.index("The bill") :]
     assert max(len(line.rstrip()) for line in report.splitlines()) <= 60
     for title in TITLES:
-        assert f"\n{title}" in report
+        assert f"\n{title.split()[0]} " in report
     for label in ("tokens", "infrastructure", "RAM", "traffic", "load", "model", "seed"):
         assert f"\n{label} " in report
 
@@ -276,7 +275,7 @@ def test_letters_that_the_terminal_lacks_fail_nothing(place: Place) -> None:
     assert "日本.md" in place.figures("größe.json")["about"]["skipped"][0]
 
 
-@pytest.mark.parametrize("name", ["out [bold]1[/].json", "[/x].json", "a b.json", "-"])
+@pytest.mark.parametrize("name", ["[bold]1.json", "[red].json", "a b.json", ":tada:.json", "-"])
 def test_any_name_of_a_file_is_shown_as_it_is(
     name: str, here: Callable[..., Said], place: Place
 ) -> None:
@@ -298,7 +297,7 @@ def test_names_that_are_no_utf_8_are_written_all_the_same(place: Place) -> None:
     )
     assert said.status == 0, said.err
     assert folder in place.figures("f\udcff.json")["about"]["command"]
-    assert "d?cs" in (place.folder / "f\udcff.html").read_text("utf-8")
+    assert "8 documents in d cs" in (place.folder / "f\udcff.html").read_text("utf-8")
 
 
 def test_control_characters_of_a_name_do_not_reach_the_terminal(
@@ -387,6 +386,10 @@ def test_enough_questions_are_not_called_few(run_wide: Said) -> None:
 def test_answers_may_be_quoted_in_other_case_and_spacing(
     here: Callable[..., Said], place: Place
 ) -> None:
-    text = re.sub(r'("answer": "[^"]*)', lambda found: found[1].upper(), place.questions.read_text())
-    place.questions.write_text(text.replace('"ANSWER"', '"answer"').replace(" BUCKET ", "  bucket "))
+    text = re.sub(
+        r'("answer": "[^"]*)', lambda found: found[1].upper(), place.questions.read_text()
+    )
+    place.questions.write_text(
+        text.replace('"ANSWER"', '"answer"').replace(" BUCKET ", "  bucket ")
+    )
     assert "8 questions with evidence" in here().out

@@ -26,7 +26,8 @@ def hit(text: str, *, id: str = "a", title: str = "", score: float = 0.0) -> Hit
 
 def test_the_fact_is_kept_and_the_filler_goes() -> None:
     text = " ".join([*FILLER[:20], FACT, *FILLER[20:]])
-    result = Extractive(count=count).compress("Who built the Salzach bridge?", [hit(text)])
+    options = ExtractiveOptions(keep_ratio=0.5)
+    result = Extractive(options, count=count).compress("Who built the Salzach bridge?", [hit(text)])
     assert FACT in result.text
     assert result.skipped_reason is None
     assert result.tokens_after <= (result.tokens_before + 1) // 2
@@ -300,3 +301,33 @@ def test_random_is_repeatable_and_depends_on_seed() -> None:
 def test_controls_refuse_unusable_ratio(kind: type) -> None:
     with pytest.raises(InputError, match="keep_ratio"):
         kind(keep_ratio=0)
+
+
+BANANAS = "Bananas are yellow fruit. They grow in bunches. Monkeys like them."
+TOKENS = "The access token is valid for 30 days. Rotate the access token often."
+
+
+@pytest.mark.parametrize("keep_score", [0.3, 0.5, 0.9])
+def test_best_hit_keeps_a_sentence_where_none_of_its_own_reaches_the_share(
+    keep_score: float,
+) -> None:
+    hits = [hit(BANANAS, score=9.0), hit(TOKENS, id="b", score=1.0)]
+    options = ExtractiveOptions(keep_ratio=1.0, keep_score=keep_score)
+    result = Extractive(options, count=count).compress("How long is the access token valid?", hits)
+    assert result.skipped_reason is None
+    assert [part.chunk.id for part in result.chunks] == ["a", "b"]
+    assert result.chunks[0].text == "Bananas are yellow fruit."
+    assert "30 days" in result.chunks[1].text
+
+
+class _Opposite:
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.ones((len(texts), 2), dtype=np.float32)
+        vectors[0] *= -1
+        return vectors
+
+
+def test_no_share_is_asked_of_a_negative_best_score() -> None:
+    options = ExtractiveOptions(keep_ratio=1.0, keep_score=0.5, min_gain=0.5)
+    compressor = Extractive(options, count=count, embedder=_Opposite())
+    assert compressor.compress("zzz", [hit(BANANAS)]).text == BANANAS

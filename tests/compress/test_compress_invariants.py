@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragopt.chunk import Chunk, Hit
-from ragopt.compress import Compressed, Compressor, Extractive, RandomSentences, Truncate
+from ragopt.compress import (
+    Compressed,
+    Compressor,
+    Extractive,
+    ExtractiveOptions,
+    RandomSentences,
+    Truncate,
+)
 from ragopt.compress.layout import Layout
 
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
@@ -24,8 +31,10 @@ def count(text: str) -> int:
     return len(re.findall(r"\w{1,4}|[^\w\s]+|\n+", text))
 
 
+BY_SCORE = Extractive(count=count)
 COMPRESSORS: list[Compressor] = [
-    Extractive(count=count),
+    BY_SCORE,
+    Extractive(ExtractiveOptions(keep_ratio=0.5), count=count),
     Truncate(count=count),
     RandomSentences(3, count=count),
 ]
@@ -140,7 +149,7 @@ def test_budget_is_respected(hits: list[Hit], query: str, budget: int | None) ->
         assert result.tokens_before == full
         assert result.tokens_after == count(result.text) <= full
         assert 0 <= result.ratio <= 1
-        limit = budget or -(-full // 2)
+        limit = budget or (full if compressor is BY_SCORE else -(-full // 2))
         if result.skipped_reason is None and result.tokens_after > limit:
             kept = Layout([Hit(part.chunk, 0.0) for part in result.chunks])
             assert len(result.chunks) == 1, compressor

@@ -50,6 +50,7 @@ def lever_result(name: str, setting: str, paid: Bill, **changes: Any) -> LeverRe
         "hit_ratio": 0.0,
         "hits": 0,
         "wrong_hits": 0,
+        "failures": 0,
         "evidence_recall": 0.787,
         "answer_kept": 0.744,
         "differences": {

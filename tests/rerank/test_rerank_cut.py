@@ -101,7 +101,16 @@ def test_what_comes_behind_k_max_does_not_matter(scores: list[int], k_max: int) 
 
 @pytest.mark.parametrize(
     "options",
-    [{"k_min": 0}, {"k_min": 1.5}, {"k_min": 5, "k_max": 4}, {"k_max": 0}, {"buffer": -1}],
+    [
+        {"k_min": 0},
+        {"k_min": 1.5},
+        {"k_min": 5, "k_max": 4},
+        {"k_max": 0},
+        {"k_max": 2.5},
+        {"k_max": True},
+        {"buffer": -1},
+        {"buffer": 1.5},
+    ],
 )
 def test_limits_that_contradict_each_other_are_rejected(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="expected"):
