@@ -135,7 +135,7 @@ def split(
     if len(items) < 4:
         raise InputError(
             f"{len(items)} questions with evidence: tuning and reporting on different ones needs "
-            "at least 4, and a useful interval 100 or more"
+            "at least 4, and a useful interval some 300"
         )
     order = np.random.default_rng(seed).permutation(len(items))
     cut = min(len(items) - 2, max(2, round(tuning_ratio * len(items))))

@@ -68,7 +68,7 @@ def measure_savings(
 
     Args:
         chunks: the corpus.
-        items: questions with evidence; 150 or more for a useful interval.
+        items: questions with evidence; some 300 for a useful interval.
         embedder: of chunks and questions.
         vectors: of the chunks, (n, dim), titles included (`ragopt.corpus.embed_chunks`).
         billing: priced model and token counter.

@@ -11,8 +11,8 @@ import errno
 import json
 import os
 import re
+import secrets
 import sqlite3
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 MANIFEST = "MANIFEST.json"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _LOCK = "LOCK"
 _CRC_BLOCK_BYTES = 1 << 22
 # Of a part, or of the temporary file beside a part or the manifest.
@@ -74,16 +75,18 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # Not mkstemp: its files are for their owner's eyes only, whatever the umask says.
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        handle = os.open(beside, _NEW_FILE, 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(beside).replace(path)
+            beside.replace(path)
         except BaseException:  # also Ctrl-C: nothing is left lying about
             with contextlib.suppress(OSError):
-                Path(beside).unlink()
+                beside.unlink()
             raise
         _sync_folder(path.parent)
 

@@ -720,3 +720,13 @@ def test_a_thread_never_reads_half_a_transaction(database: Callable[..., Databas
             watcher.result()
     assert seen
     assert {count % 7 for count in seen} == {0}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_a_written_file_has_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        atomic_write(tmp_path / "report.json", b"{}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "report.json").stat().st_mode & 0o777 == 0o640
