@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,14 @@ import ragopt
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+
+FIGURES = {
+    "usd_ratio": "{:.2f}x",
+    "input_tokens_ratio": "{:.2f}x",
+    "ram_ratio": "{:.3f}x",
+    "quality_diff": "{:+.1%}",
+    "quality_diff_lower": "{:+.1%}",
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -46,6 +55,17 @@ def test_the_example_is_short() -> None:
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     command = next(line for block in blocks("bash") for line in block.splitlines() if "nox" in line)
     assert command in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+
+
+def test_the_table_is_that_of_the_recorded_run() -> None:
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text("utf-8"))
+    values = {row["name"]: row["value"] for row in recorded["rows"]}
+    table = README.partition("## What is measured")[2]
+    for lever, title in (("index", "compact index"), ("combined", "**combined**")):
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| {title} |")]
+        cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
+        figures = {name: values[f"savings/{lever}/{name}"] for name in FIGURES}
+        assert cells == [FIGURES[name].format(value) for name, value in figures.items()]
 
 
 def test_the_readme_is_finished_and_not_too_long() -> None:
