@@ -118,7 +118,7 @@ class _Run:
         self.items = {item.id: item for item in (*tuning_items, *report_items)}
         self.traffic = zipf_traffic(
             [(item.id, item.wordings) for item in report_items],
-            options.requests,
+            options.requests or 2 * sum(len(item.wordings) for item in report_items),
             exponent=options.zipf,
             seed=options.seed,
         )
@@ -150,7 +150,10 @@ class _Run:
     def _tune_indexes(self) -> dict[str, Certificate | str]:
         """Certificates of both indexes' recall, or the reason why there is none."""
         # One wording each: a certificate counts independent queries.
-        queries = self.bench.embedder.embed([item.wordings[0] for item in self.tuning_items])
+        queries, held_out = (
+            self.bench.embedder.embed([item.wordings[0] for item in items])
+            for items in (self.tuning_items, self.report_items)
+        )
         found: dict[str, Certificate | str] = {}
         for name, index in self.bench.indexes.items():
             self.progress(f"tune {name}", 0, 1)
@@ -158,6 +161,7 @@ class _Run:
                 found[name] = tune(
                     index,
                     queries,
+                    held_out=held_out,
                     recall=self.options.recall,
                     k=BASELINE_K,
                     confidence=self.options.confidence,

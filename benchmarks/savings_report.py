@@ -52,7 +52,8 @@ class SavingsOptions:
 
     Args:
         load: of the monthly bill.
-        requests: in the traffic that is replayed; raised to the number of wordings.
+        requests: in the traffic that is replayed; raised to the number of wordings, and twice
+            as many as there are when not given.
         zipf: exponent of the traffic's Zipf law.
         threshold: of the semantic cache.
         tuning_ratio: share of the questions that knobs are tuned on.
@@ -62,7 +63,7 @@ class SavingsOptions:
     """
 
     load: Load = field(default_factory=Load)
-    requests: int = 1_500
+    requests: int | None = None
     zipf: float = 0.8
     threshold: float = 0.95
     tuning_ratio: float = 0.3
@@ -77,7 +78,7 @@ class SavingsOptions:
         for name in ("threshold", "recall"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name)}: expected above 0, at most 1")
-        if not self.requests >= 1 or not 0 <= self.zipf < math.inf:
+        if (self.requests is not None and not self.requests >= 1) or not 0 <= self.zipf < math.inf:
             raise InputError(
                 f"requests={self.requests}, zipf={self.zipf}: expected requests >= 1 and a finite "
                 "zipf >= 0"

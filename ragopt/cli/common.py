@@ -52,7 +52,13 @@ Monthly: TypeAlias = Annotated[
     ),
 ]
 Requests: TypeAlias = Annotated[
-    int, typer.Option(help="Requests in the replayed traffic.", min=1, metavar="N")
+    int | None,
+    typer.Option(
+        help="Requests in the replayed traffic; twice the wordings by default.",
+        min=1,
+        metavar="N",
+        show_default=False,
+    ),
 ]
 Zipf: TypeAlias = Annotated[
     float,

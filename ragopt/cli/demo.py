@@ -36,7 +36,7 @@ def demo(
     model: Model = DEFAULT_MODEL,
     prices: Prices = None,
     questions_per_month: Monthly = 1_000_000,
-    requests: Requests = 1_500,
+    requests: Requests = None,
     zipf: Zipf = 0.8,
     threshold: Threshold = 0.95,
     seed: Seed = 0,

@@ -76,7 +76,7 @@ def savings(
     max_chars: Annotated[
         int, typer.Option(help="Largest chunk, in characters.", min=1, metavar="N")
     ] = 800,
-    requests: Requests = 1_500,
+    requests: Requests = None,
     zipf: Zipf = 0.8,
     threshold: Threshold = 0.95,
     seed: Seed = 0,

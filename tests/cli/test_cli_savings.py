@@ -108,7 +108,7 @@ def test_together_the_levers_save_at_held_quality(run_wide: Said, wide: Place) -
     assert {"rerank", "compress", "exact_cache"} <= on
     assert values["savings/combined/usd_ratio"] < 0.5
     assert values["savings/combined/input_tokens_ratio"] < 0.5
-    assert -0.02 < values["savings/combined/quality_diff_lower"] <= 0
+    assert values["savings/combined/quality_diff_lower"] > -0.02
     for name in ("rerank", "compress", "exact_cache"):
         assert values["savings/combined/usd_ratio"] < values[f"savings/{name}/usd_ratio"] < 1
 
