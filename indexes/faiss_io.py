@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.errors import IndexCorrupt
-from ragopt.indexes.base import Metric, Positions, Vectors
+from ragopt.indexes.scoring import Metric, Positions, Vectors
 
 __all__ = ["faiss", "from_bytes", "metric_of", "selector", "similarity", "threads_for", "to_bytes"]
 

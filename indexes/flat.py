@@ -10,17 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import (
-    BestOf,
-    Footprint,
-    Metric,
-    PositionIndex,
-    Positions,
-    SearchStats,
-    Vectors,
-    score_block,
-)
+from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
 from ragopt.indexes.checks import check_range
+from ragopt.indexes.scoring import BestOf, Metric, Positions, Vectors, score_block
 
 __all__ = ["FlatIndex", "FlatOptions"]
 

@@ -13,14 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import (
-    Footprint,
-    Metric,
-    PositionIndex,
-    Positions,
-    SearchStats,
-    Vectors,
-)
+from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
 from ragopt.indexes.faiss_io import (
     faiss,
     from_bytes,
@@ -30,6 +23,7 @@ from ragopt.indexes.faiss_io import (
     threads_for,
     to_bytes,
 )
+from ragopt.indexes.scoring import Metric, Positions, Vectors
 
 __all__ = ["FaissHnswIndex", "HnswOptions"]
 

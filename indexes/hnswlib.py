@@ -11,16 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ragopt.errors import BackendMissing, IndexCorrupt, StorageError
-from ragopt.indexes.base import (
-    MISSING,
-    Footprint,
-    Metric,
-    PositionIndex,
-    Positions,
-    SearchStats,
-    Vectors,
-)
+from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
 from ragopt.indexes.hnsw import EF_GRID, HnswOptions
+from ragopt.indexes.scoring import MISSING, Metric, Positions, Vectors
 
 __all__ = ["HnswlibIndex"]
 

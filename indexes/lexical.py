@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import MISSING, BestOf, Footprint, SearchResult, SearchStats
+from ragopt.indexes.base import Footprint, SearchResult, SearchStats
 from ragopt.indexes.checks import check_count
+from ragopt.indexes.scoring import MISSING, BestOf
 from ragopt.storage import load_folder, write_folder
 from ragopt.text import terms
 

@@ -14,19 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import (
-    MISSING,
-    Footprint,
-    Metric,
-    PositionIndex,
-    Positions,
-    SearchStats,
-    Vectors,
-    exact_scores,
-)
+from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
 from ragopt.indexes.checks import check_range
 from ragopt.indexes.faiss_io import faiss, from_bytes, metric_of, selector, threads_for, to_bytes
 from ragopt.indexes.rows import PAGE_BYTES, ROW_DTYPES, RowFile
+from ragopt.indexes.scoring import MISSING, Metric, Positions, Vectors, exact_scores
 
 __all__ = ["RabitqIndex", "RabitqOptions"]
 

@@ -18,8 +18,9 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import Metric, PositionIndex, load_saved
+from ragopt.indexes.base import PositionIndex, load_saved
 from ragopt.indexes.checks import check_vectors
+from ragopt.indexes.scoring import Metric
 
 __all__ = ["Family", "build", "families", "open"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragopt.indexes.base import Positions, Vectors
+from ragopt.indexes.scoring import Positions, Vectors
 from ragopt.storage import storage_errors
 
 __all__ = ["PAGE_BYTES", "ROW_DTYPES", "RowFile"]

@@ -10,6 +10,7 @@ import logging
 import math
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -165,7 +166,7 @@ class Exchange:
         return ProviderError(self._endpoint.redact(text), status=failure.status)
 
 
-class _Client(Generic[Slept]):
+class _Client(ABC, Generic[Slept]):
     """What both clients share: their settings."""
 
     def __init__(
@@ -209,9 +210,9 @@ class _Client(Generic[Slept]):
         """Name of the model that is asked."""
         return self._endpoint.model
 
+    @abstractmethod
     def _open(self) -> None:
         """Make the HTTP client."""
-        raise NotImplementedError
 
     def _options(self) -> dict[str, Any]:
         """Settings of httpx: a call may wait for a free connection as long as it takes."""

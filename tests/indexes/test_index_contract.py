@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ragopt.errors import InputError
 from ragopt.indexes import SearchResult, VectorIndex, build
 from ragopt.indexes import open as open_index
-from ragopt.indexes.base import Metric, PositionIndex
+from ragopt.indexes.base import PositionIndex
+from ragopt.indexes.scoring import Metric
 
 Array = NDArray[Any]
 
