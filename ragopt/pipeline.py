@@ -321,7 +321,8 @@ class Pipeline:
 
         def priced() -> tuple[Decimal, Decimal]:
             cost = self.billing.usd(usage)
-            return cost, self.billing.usd(_with_input(usage, tokens_spared)) - cost
+            saved = self.billing.usd(_with_input(usage, tokens_spared)) - cost
+            return cost, saved or _NOTHING  # not 0E-8
 
         found, stage = self._guarded("price", priced)
         if found is not None:
