@@ -57,7 +57,7 @@ def test_the_demo_says_what_it_asked(demo: Said, demo_place: Place) -> None:
     found = demo_place.figures("demo.json")
     assert line(demo, "seed") == "0"
     assert re.fullmatch(
-        r"1,\d00 requests, Zipf exponent 0\.8, seed 0: \d+% repeat earlier words, \d+% put an "
+        r"1,\d{3} requests, Zipf exponent 0\.8, seed 0: \d+% repeat earlier words, \d+% put an "
         r"earlier question in new words",
         line(demo, "traffic"),
     )
