@@ -11,6 +11,7 @@ import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "data_hash",
     "mean_lower",
     "paired_bootstrap",
+    "paired_difference",
 ]
 
 RESAMPLES = 10_000
@@ -143,7 +145,7 @@ class PairedDifference:
         better: clusters in which the mean difference is positive.
         worse: clusters in which it is negative.
         confidence: of each one-sided bound.
-        seed: of the bootstrap.
+        seed: of whatever was drawn at random.
     """
 
     mean: float
@@ -239,6 +241,55 @@ def mean_lower(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) ->
     return float(np.quantile(means, 1 - confidence))
 
 
+def paired_difference(
+    before: ArrayLike,
+    after: ArrayLike,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> PairedDifference:
+    """Bounds on the mean of ``after - before`` over the same items, to decide by.
+
+    Items of one cluster (the wordings of one question) are averaged first, since they stand or
+    fall together. The lower end is then
+
+    - where no cluster gained, or none lost: that of `mean_lower` with -1 as the worst there could
+      be, for whole losses the exact binomial bound;
+    - otherwise the smallest mean that a score test does not reject. Its variance is that of the
+      likeliest distribution with that mean on the differences seen and on a loss of one unit,
+      seen or not (empirical likelihood; Owen, 2001). For differences of -1, 0 and 1 that is
+      Tango's interval for paired proportions (1998, Statistics in Medicine 17, 891). A
+      distribution skewed towards gains, which lets the plain test pass too often, raises the
+      critical value by the first Cornish-Fisher term.
+
+    The upper end is the same, mirrored. From 150 clusters on, a true loss of 2 points passes for
+    less in at most 5.3 % of samples at 95 % confidence, whatever the share of whole gains beside
+    whole losses (computed, not drawn; at most 6.1 % from 20 clusters on). Among differences of any
+    sizes the rate is 3.6 % on average; 6 % was met where all losses are of one fractional size and
+    the number of clusters is unlucky. A percentile bootstrap (`paired_bootstrap`) passes the same
+    loss in up to 19 %.
+
+    Args:
+        before: (n,) values in [0, 1], such as 0 or 1 per question.
+        after: (n,) values of the same items, in the same order.
+        clusters: (n,) labels of what belongs together; every item by itself by default.
+        confidence: of each end of the interval by itself.
+        seed: of `mean_lower`.
+
+    Raises:
+        InputError: lengths differ, nothing to compare, or values outside [0, 1].
+    """
+    difference = _paired(before, after, clusters, confidence, bounded=True)
+    return _described(
+        difference,
+        _difference_lower(difference, confidence, seed),
+        -_difference_lower(-difference, confidence, seed),
+        confidence,
+        seed,
+    )
+
+
 def paired_bootstrap(
     before: ArrayLike,
     after: ArrayLike,
@@ -247,7 +298,7 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
-    """Interval for the mean of ``after - before`` over the same items.
+    """Interval for the mean of ``after - before`` over the same items, in any unit, to look at.
 
     Items of one cluster (the wordings of one question) are averaged first, since they stand or
     fall together; clusters are resampled with replacement (Efron and Tibshirani, 1993,
@@ -255,8 +306,9 @@ def paired_bootstrap(
 
     When no cluster differs, resampling says nothing about losses too rare to have been seen. The
     ends are then the exact binomial bound on an unseen change of one whole unit,
-    ``1 - (1 - confidence) ** (1 / n)``. Where only a few clusters differ (some five) the ends are
-    approximate: at 95 % confidence up to 10 % of intervals miss on one side.
+    ``1 - (1 - confidence) ** (1 / n)``. Where few clusters differ the ends are too kind: at 95 %
+    confidence a true loss of 2 points in whole questions passes for less in 6.6 % of samples of
+    364, in 9 % of 200 and in 19 % of 151. Decide by `paired_difference` instead.
 
     Args:
         before: (n,) values in one unit, such as 0 or 1 per question.
@@ -268,33 +320,14 @@ def paired_bootstrap(
     Raises:
         InputError: lengths differ, nothing to compare, or values that are not finite.
     """
-    _check_probability("confidence", confidence)
-    first, second = _finite_vector("before", before), _finite_vector("after", after)
-    if first.size != second.size or (clusters is not None and len(clusters) != first.size):
-        raise InputError(
-            f"before has {first.size} values, after {second.size}, clusters "
-            f"{first.size if clusters is None else len(clusters)}; expected one each per item"
-        )
-    difference = _cluster_means(second - first, clusters)
-    # Equal figures computed in two ways differ by rounding; that is no change.
-    scale = max(np.abs(first).max(), np.abs(second).max())
-    difference = np.where(np.abs(difference) <= 1e-12 * scale, 0.0, difference)
+    difference = _paired(before, after, clusters, confidence)
     if not difference.any():
         unseen = binomial_upper(0, difference.size, confidence)
         lower, upper = -unseen, unseen
     else:
         means = _resampled_means(difference, np.random.default_rng(seed))
         lower, upper = (float(end) for end in np.quantile(means, [1 - confidence, confidence]))
-    return PairedDifference(
-        mean=float(difference.mean()),
-        lower=lower,
-        upper=upper,
-        n=int(difference.size),
-        better=int((difference > 0).sum()),
-        worse=int((difference < 0).sum()),
-        confidence=confidence,
-        seed=seed,
-    )
+    return _described(difference, lower, upper, confidence, seed)
 
 
 def data_hash(*parts: bytes | str | NDArray[Any]) -> str:
@@ -344,6 +377,99 @@ def certify_mean(
         seed=seed,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def _paired(
+    before: ArrayLike,
+    after: ArrayLike,
+    clusters: Sequence[Hashable] | None,
+    confidence: float,
+    *,
+    bounded: bool = False,
+) -> NDArray[np.float64]:
+    """Mean difference of every cluster."""
+    _check_probability("confidence", confidence)
+    first, second = _finite_vector("before", before), _finite_vector("after", after)
+    if first.size != second.size or (clusters is not None and len(clusters) != first.size):
+        raise InputError(
+            f"before has {first.size} values, after {second.size}, clusters "
+            f"{first.size if clusters is None else len(clusters)}; expected one each per item"
+        )
+    for name, values in (("before", first), ("after", second)) if bounded else ():
+        if values.min() < 0 or values.max() > 1:
+            raise InputError(
+                f"{name}: values lie in [{values.min():g}, {values.max():g}], expected [0, 1]; "
+                "use paired_bootstrap for other units"
+            )
+    difference = _cluster_means(second - first, clusters)
+    # Equal figures computed in two ways differ by rounding; that is no change.
+    scale = max(np.abs(first).max(), np.abs(second).max())
+    return np.where(np.abs(difference) <= 1e-12 * scale, 0.0, difference)
+
+
+def _described(
+    difference: NDArray[np.float64], lower: float, upper: float, confidence: float, seed: int
+) -> PairedDifference:
+    return PairedDifference(
+        mean=float(difference.mean()),
+        lower=lower,
+        upper=upper,
+        n=int(difference.size),
+        better=int((difference > 0).sum()),
+        worse=int((difference < 0).sum()),
+        confidence=confidence,
+        seed=seed,
+    )
+
+
+def _difference_lower(difference: NDArray[np.float64], confidence: float, seed: int) -> float:
+    """Lower bound on the mean of differences in [-1, 1]; see `paired_difference`."""
+    above = difference + 1
+    if difference.min() >= 0 or difference.max() <= 0:
+        most = float(above.max()) or 1.0
+        return most * mean_lower(above / most, confidence=confidence, seed=seed) - 1
+    if confidence < 0.5:  # beyond the mean: the other end at the other confidence
+        return -_score_lower(-difference, 1 - confidence)
+    return _score_lower(difference, confidence)
+
+
+def _score_lower(difference: NDArray[np.float64], confidence: float) -> float:
+    """The smallest mean that the score test does not reject, by bisection."""
+    normal = NormalDist().inv_cdf(confidence)
+    root = math.sqrt(difference.size)
+    widening = max(0.0, normal**2 - 1) / (6 * root)
+    values, counts = np.unique(difference, return_counts=True)
+    low, high = 0.0, 1.0 if values[0] <= -1 else 2.0
+    for _ in range(40):  # not much further: 1 - 2**-53 would round to 1
+        middle = (low + high) / 2
+        mean, deviation, skewness = _pressed_down(values, counts / difference.size, middle)
+        critical = normal + widening * max(0.0, skewness)
+        rejected = (difference.mean() - mean) * root > critical * deviation
+        low, high = (low, middle) if rejected else (middle, high)
+    return _pressed_down(values, counts / difference.size, low)[0]
+
+
+def _pressed_down(
+    values: NDArray[np.float64], shares: NDArray[np.float64], how_far: float
+) -> tuple[float, float, float]:
+    """Mean, deviation and skewness of the likeliest distribution with a lower mean.
+
+    The likeliest one with a given mean weighs each value by ``share / (1 + tilt * value)``; where
+    a tilt of 1 does not press the mean down far enough, the rest goes to -1 (Owen, 2001, 2.9).
+
+    Args:
+        values: distinct differences, -1 or more.
+        shares: of each in the sample.
+        how_far: 0 is the sample itself, 1 a tilt of 1, 2 everything at -1.
+    """
+    rest = max(0.0, how_far - 1)
+    weights = shares / (1 + min(how_far, 1.0) * values)
+    weights = np.append(weights * ((1 - rest) / weights.sum()), rest)
+    places = np.append(values, -1.0)
+    mean = float(weights @ places)
+    variance = float(weights @ (places - mean) ** 2)
+    third = float(weights @ (places - mean) ** 3)
+    return mean, math.sqrt(variance), third / variance**1.5 if variance > 0 else 0.0
 
 
 def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

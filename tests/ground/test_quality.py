@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, norm
 
 import ragopt.quality
 from ragopt.errors import InputError
@@ -28,6 +28,7 @@ from ragopt.quality import (
     data_hash,
     mean_lower,
     paired_bootstrap,
+    paired_difference,
 )
 
 Vector = NDArray[np.float64]
@@ -102,6 +103,7 @@ def test_every_bound_rejects_a_confidence_outside_0_to_1(bad: float) -> None:
         lambda: mean_lower([0.5], confidence=bad),
         lambda: mean_lower([1.0], confidence=bad),
         lambda: paired_bootstrap([0.5], [0.5], confidence=bad),
+        lambda: paired_difference([0.5], [0.5], confidence=bad),
         lambda: Floor(metric="recall", at_least=0.9, confidence=bad),
     ):
         with pytest.raises(InputError, match=f"confidence={bad}"):
@@ -393,6 +395,161 @@ def test_pairs_that_do_not_fit_are_rejected(
 ) -> None:
     with pytest.raises(InputError, match=complaint):
         paired_bootstrap(before, after, clusters=clusters)
+
+
+# ------------------------------------------------------------------- paired differences, to decide
+
+LOSS = -0.02  # what a lever may lose at most
+
+
+def pairs(count: int, gained: int, lost: int) -> tuple[Vector, Vector]:
+    """Values of 0 and 1 before and after, of which so many change."""
+    before = np.arange(count) < lost
+    after = (np.arange(count) >= lost) & (np.arange(count) < lost + gained)
+    return before.astype(float), after.astype(float)
+
+
+def tango_statistic(count: int, gained: int, lost: int, mean: float) -> float:
+    """Tango (1998, Statistics in Medicine 17, 891): the score of a mean difference.
+
+    The likeliest share p of gains: gained / p + lost / (p - mean) = 2 same / (1 - 2 p + mean).
+    """
+    b = gained * (1 + mean) + lost * (1 - mean) + 2 * mean * count
+    p = (b + math.sqrt(b * b - 8 * count * gained * mean * (1 + mean))) / (4 * count)
+    return (gained - lost - count * mean) / math.sqrt(count * (2 * p - mean - mean**2))
+
+
+@pytest.mark.parametrize(
+    ("count", "gained", "lost"), [(151, 3, 4), (364, 35, 34), (40, 1, 3), (1000, 9, 2)]
+)
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_for_whole_changes_the_ends_are_those_of_tango(
+    count: int, gained: int, lost: int, confidence: float
+) -> None:
+    found = paired_difference(*pairs(count, gained, lost), confidence=confidence)
+    for end, more, less in ((found.lower, gained, lost), (-found.upper, lost, gained)):
+        reached = norm.ppf(confidence)
+        if more <= less:  # otherwise skewed towards gains: stricter than his
+            assert tango_statistic(count, more, less, end) == pytest.approx(reached, abs=1e-6)
+        else:
+            assert tango_statistic(count, more, less, end) >= reached - 1e-6
+
+
+@pytest.mark.parametrize(("count", "lost"), [(1, 0), (151, 0), (151, 3), (364, 2), (5, 5)])
+def test_where_nobody_gained_whole_losses_have_their_exact_bound(count: int, lost: int) -> None:
+    found = paired_difference(*pairs(count, 0, lost), confidence=0.9)
+    assert found.lower == pytest.approx(-binomial_upper(lost, count, 0.9))
+    mirrored = paired_difference(*pairs(count, lost, 0), confidence=0.9)
+    assert mirrored.upper == pytest.approx(binomial_upper(lost, count, 0.9))
+
+
+def test_partial_losses_without_a_gain_have_the_bound_of_the_mean() -> None:
+    after = np.array([1.0] * 90 + [2 / 3] * 6 + [0.5, 0.5, 0, 0])
+    found = paired_difference(np.ones(100), after, seed=3)
+    assert found.lower == pytest.approx(mean_lower(after, seed=3) - 1)
+
+
+def passes(count: int, gained_share: float) -> float:
+    """Chance that a lever that loses ``LOSS`` on average passes for better; summed, not drawn."""
+    most = int(count * gained_share + 5 * math.sqrt(count * gained_share) + 3)
+    total, allowed = 0.0, -1
+    for gained in range(most + 1):
+        while paired_difference(*pairs(count, gained, allowed + 1)).lower > LOSS:
+            allowed += 1
+        lost_share = (gained_share - LOSS) / (1 - gained_share)
+        chance = binom.pmf(gained, count, gained_share)
+        total += chance * binom.cdf(allowed, count - gained, lost_share)
+    return float(total)
+
+
+@pytest.mark.parametrize(
+    ("count", "gained_share"),
+    [(151, 0.0), (151, 0.05), (182, 0.02), (224, 0.002), (247, 0.02), (364, 0.02)],
+)
+def test_a_true_loss_at_the_border_rarely_passes(count: int, gained_share: float) -> None:
+    assert passes(count, gained_share) <= 0.053
+
+
+THIRD = 1 / 3
+
+
+@pytest.mark.parametrize(
+    ("values", "shares"),
+    [
+        ([-1.0, -2 * THIRD, -THIRD], [0.01, 0.01, 0.01]),  # sparse, of questions put in three ways
+        ([1.0, -THIRD], [0.01, 0.09]),  # skewed towards gains: a plain score test passes 6.5 %
+        ([1.0, -0.1], [0.02, 0.4]),
+        ([0.01, -1.0], [0.5, 0.025]),
+        ([THIRD, -THIRD, 1.0, -1.0], [0.06, 0.09, 0.01, 0.02]),
+    ],
+)
+def test_losses_of_all_sizes_rarely_pass(values: list[float], shares: list[float]) -> None:
+    """Two thousand samples of 222 at a true loss of 2 points."""
+    assert np.dot(values, shares) == pytest.approx(LOSS)
+    rng = np.random.default_rng(9)
+    draws, count = 2_000, 222
+    known: dict[bytes, bool] = {}
+    passed = 0
+    for counts in rng.multinomial(count, [*shares, 1 - sum(shares)], size=draws):
+        key = counts.tobytes()
+        if key not in known:
+            difference = np.repeat([*values, 0.0], counts)
+            before = np.where(difference < 0, 1.0, 0.0)
+            known[key] = paired_difference(before, before + difference).lower > LOSS
+        passed += known[key]
+    assert passed / draws <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / draws)
+
+
+def test_it_is_the_percentile_bootstrap_that_lets_losses_pass() -> None:
+    """The reason for all this: 4 whole losses of 200 are as many as -2 points bring on average."""
+    assert paired_bootstrap(*pairs(200, 0, 1)).lower > LOSS
+    assert paired_difference(*pairs(200, 0, 1)).lower < LOSS
+    assert binom.cdf(1, 200, -LOSS) > 0.085
+
+
+@given(CLUSTERED)
+def test_both_ends_enclose_the_mean_and_mirror_each_other(
+    items: list[tuple[int, int, int]],
+) -> None:
+    labels, before, after = zip(*items, strict=True)
+    first, second = np.array(before) / 3, np.array(after) / 3
+    found = paired_difference(first, second, clusters=labels, seed=1)
+    mirrored = paired_difference(second, first, clusters=labels, seed=1)
+    assert -1 <= found.lower <= found.mean <= found.upper <= 1
+    assert (-mirrored.upper, -mirrored.lower) == pytest.approx((found.lower, found.upper))
+    assert (mirrored.better, mirrored.worse, mirrored.n) == (found.worse, found.better, found.n)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 60))
+def test_one_more_loss_lowers_both_ends(gained: int, lost: int, same: int) -> None:
+    count = gained + lost + same + 1
+    fewer, more = (paired_difference(*pairs(count, gained, lost + each)) for each in (0, 1))
+    assert more.lower < fewer.lower
+    assert more.upper < fewer.upper
+
+
+def test_more_confidence_widens_and_ends_meet_in_the_middle() -> None:
+    values = pairs(60, 5, 4)
+    lowers = [paired_difference(*values, confidence=c).lower for c in (0.3, 0.5, 0.8, 0.95, 0.99)]
+    assert lowers == sorted(lowers, reverse=True)
+    middle = paired_difference(*values, confidence=0.5)
+    assert middle.lower == pytest.approx(middle.mean, abs=1e-9)
+    assert paired_difference(*values, confidence=0.3).lower > middle.mean
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ([2.0], [1.0], r"before: values lie in \[2, 2\], expected \[0, 1\]"),
+        ([1.0, 0.0], [1.0, -0.1], r"after: values lie in \[-0.1, 1\]"),
+        ([], [], "before: expected a non-empty vector"),
+        ([1.0], [math.nan], "after: 1 values are NaN"),
+        ([1.0], [1.0, 0.0], "before has 1 values, after 2"),
+    ],
+)
+def test_other_values_than_shares_are_rejected(before: Any, after: Any, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        paired_difference(before, after)
 
 
 # ----------------------------------------------------------------------- floors and certificates
