@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.benchmarks.evidence import EvalItem
+from ragopt.benchmarks.question_vectors import QuestionVectors
 from ragopt.benchmarks.traffic import Request, Traffic
 from ragopt.cache import ExactCache, SemanticCache
 from ragopt.chunk import Chunk
@@ -21,7 +22,7 @@ from ragopt.compress import Extractive, ExtractiveOptions
 from ragopt.corpus import COSINE_WEIGHT
 from ragopt.llm import ExtractiveAnswerer, Message
 from ragopt.pipeline import Answer, Billing, Pipeline
-from ragopt.quality import PairedDifference, paired_bootstrap
+from ragopt.quality import PairedDifference, paired_difference
 from ragopt.rerank import BM25Reranker, CorpusStatistics, Cut, FixedK
 from ragopt.retrieve import Retrieved, Retriever, Retrieves
 
@@ -71,7 +72,7 @@ class Outcome:
         usd: billed.
         ms: of every stage but the model's.
         pages: read by the vector search.
-        evidence: of the question was in the context, 0 or 1.
+        evidence: of the question was in the context, 0 or 1; NaN where that cannot be told.
         answer: words were in the context, 0 or 1; NaN where the question quotes none.
         hit: served from a cache.
         wrong: served from a cache, and given to another question.
@@ -116,11 +117,16 @@ class Measured:
 
     def by_question(self, name: str) -> float:
         """Mean over the questions, each weighing the same however often it was asked."""
+        values = self.questions(name)
+        return float(values.mean()) if values.size else np.nan
+
+    def questions(self, name: str) -> NDArray[np.float64]:
+        """Mean of every question of which the figure is known, in order of first asking."""
         values: dict[str, list[float]] = {}
         for item, value in zip(self.items, self.column(name), strict=True):
             if not np.isnan(value):
                 values.setdefault(item, []).append(value)
-        return float(np.mean([np.mean(each) for each in values.values()])) if values else np.nan
+        return np.array([np.mean(each) for each in values.values()])
 
     @property
     def usd_per_request(self) -> Decimal:
@@ -136,7 +142,7 @@ class Measured:
             first, second = before.column(name), self.column(name)
             known = ~(np.isnan(first) | np.isnan(second))
             if known.any():
-                differences[name] = paired_bootstrap(
+                differences[name] = paired_difference(
                     first[known],
                     second[known],
                     clusters=[item for item, keep in zip(self.items, known, strict=True) if keep],
@@ -161,14 +167,21 @@ class Workbench:
         embedder: of chunks and questions.
         indexes: ``"hnsw"`` and ``"compact"``, over the chunks' vectors.
         billing: prices and token counter.
+        answer_tokens: billed for every answer that a model would give; those of the extractive
+            answerer's short ones by default.
     """
 
     chunks: Sequence[Chunk]
     embedder: Embedder
     indexes: Mapping[str, PositionIndex]
     billing: Billing
+    answer_tokens: int | None = None
     _outcomes: dict[tuple[Setting, str, str], Outcome] = field(default_factory=dict, repr=False)
     _found: dict[tuple[str, bool, str], Retrieved] = field(default_factory=dict, repr=False)
+    _vectors: QuestionVectors = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.embedder = self._vectors = QuestionVectors(self.embedder)
 
     @cached_property
     def statistics(self) -> CorpusStatistics:
@@ -236,7 +249,7 @@ class Workbench:
         known: dict[Request, Outcome] = {}
         for request in traffic.requests:
             if request not in known:
-                known[request] = _outcome(pipeline.ask(request.text), items[request.item])
+                known[request] = self._ask(pipeline, request.text, items[request.item])[1]
         outcomes = [known[request] for request in traffic.requests]
         return Measured(setting, outcomes, [request.item for request in traffic.requests])
 
@@ -263,8 +276,29 @@ class Workbench:
     def _stateless(self, setting: Setting, text: str, item: EvalItem) -> Outcome:
         key = (setting, text, item.id)
         if key not in self._outcomes:
-            self._outcomes[key] = _outcome(self.pipeline(setting).ask(text), item)
+            self._outcomes[key] = self._ask(self.pipeline(setting), text, item)[1]
         return self._outcomes[key]
+
+    def _ask(self, pipeline: Pipeline, text: str, item: EvalItem) -> tuple[Answer, Outcome]:
+        """An answer and what it is worth; remembered vectors are paid for like new ones."""
+        self._vectors.owed_ms = 0.0
+        answer = pipeline.ask(text)
+        usage, usd = answer.usage, answer.cost
+        if self.answer_tokens is not None and answer.served_from == "llm":
+            usage = replace(usage, output=self.answer_tokens)
+            usd = self.billing.usd(usage)
+        return answer, Outcome(
+            input_tokens=usage.input,
+            output_tokens=usage.output,
+            usd=usd,
+            ms=sum(stage.ms for stage in answer.stages if stage.name != "llm")
+            + self._vectors.owed_ms,
+            pages=sum(stage.pages_read for stage in answer.stages),
+            evidence=_evidence(answer, item, compressed=pipeline.compressor is not None),
+            answer=_answer(answer, item),
+            hit=answer.served_from != "llm",
+            failed=any(stage.failed for stage in answer.stages),
+        )
 
     def _run_cached(
         self,
@@ -280,8 +314,7 @@ class Workbench:
             try:
                 pipeline = self.pipeline(setting, cache=cache)
                 for request in traffic.requests:
-                    answer = pipeline.ask(request.text)
-                    outcome = _outcome(answer, items[request.item])
+                    answer, outcome = self._ask(pipeline, request.text, items[request.item])
                     if answer.cached_question is not None:
                         served = (answer.cached_question, request.item, answer.text)
                         outcome = _served(outcome, given.get(served))
@@ -353,21 +386,24 @@ def trap_hits(
     return served
 
 
-def _outcome(answer: Answer, item: EvalItem) -> Outcome:
-    context = answer.context
-    return Outcome(
-        input_tokens=answer.usage.input,
-        output_tokens=answer.usage.output,
-        usd=answer.cost,
-        ms=sum(stage.ms for stage in answer.stages if stage.name != "llm"),
-        pages=sum(stage.pages_read for stage in answer.stages),
-        evidence=float(context is not None and item.evidence_in(context)),
-        answer=float(context is not None and item.answer_in(context.text))
-        if item.answer
-        else np.nan,
-        hit=answer.served_from != "llm",
-        failed=any(stage.failed for stage in answer.stages),
-    )
+def _evidence(answer: Answer, item: EvalItem, *, compressed: bool) -> float:
+    """Whether the evidence is in the context.
+
+    Of a question without an answer only the gold chunks are known: what compression may leave out
+    of them nobody can tell.
+    """
+    if answer.context is None:
+        return 0.0
+    if compressed and not item.answer:
+        return np.nan
+    return float(item.evidence_in(answer.context))
+
+
+def _answer(answer: Answer, item: EvalItem) -> float:
+    """Whether the answer's words are in the context; NaN where the question quotes none."""
+    if not item.answer:
+        return np.nan
+    return float(answer.context is not None and item.answer_in(answer.context.text))
 
 
 def _served(outcome: Outcome, source: Outcome | None) -> Outcome:

@@ -9,11 +9,12 @@ the baseline is above -2 points. A lever that cannot hold it stays off.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from ragopt.benchmarks.common import reason_of
 from ragopt.benchmarks.environment import environment
 from ragopt.benchmarks.evidence import EvalItem, split
 from ragopt.benchmarks.levers import (
@@ -28,22 +29,36 @@ from ragopt.benchmarks.levers import (
 )
 from ragopt.benchmarks.savings_report import (
     HELD_POINTS,
+    LEVERS,
     Bill,
     LeverResult,
     SavingsOptions,
     SavingsReport,
     verdict,
 )
-from ragopt.benchmarks.traffic import check_apart, zipf_traffic
+from ragopt.benchmarks.traffic import (
+    Traffic,
+    check_apart,
+    log_traffic,
+    once_traffic,
+    zipf_traffic,
+)
 from ragopt.benchmarks.tuner import INDEXES, Tuner, in_words, tuning_traffic
-from ragopt.cost.infrastructure import cheapest_instance, fleet_monthly, monthly_marginal
+from ragopt.cost.infrastructure import (
+    Infrastructure,
+    cheapest_instance,
+    fleet_monthly,
+    monthly_marginal,
+)
 from ragopt.errors import FloorNotMet, InputError
 from ragopt.indexes import build, tune
 from ragopt.quality import Certificate, data_hash
 
 if TYPE_CHECKING:
+    from ragopt.benchmarks.datasets.types import QueryLog
     from ragopt.chunk import Chunk
     from ragopt.corpus import Progress
+    from ragopt.cost.model_prices import ModelPrice
     from ragopt.embed import Embedder
     from ragopt.pipeline import Billing
 
@@ -51,6 +66,7 @@ __all__ = ["measure_savings"]
 
 _SECONDS_A_MONTH = 730 * 3600
 _VCPU_UTILISATION = 0.7
+_MOST_WRONG = 0.1  # of what the semantic cache adds: held quality must not hide what it gets wrong
 
 
 def measure_savings(
@@ -61,6 +77,7 @@ def measure_savings(
     vectors: Any,
     billing: Billing,
     options: SavingsOptions | None = None,
+    log: QueryLog | None = None,
     about: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> SavingsReport:
@@ -73,12 +90,14 @@ def measure_savings(
         vectors: of the chunks, (n, dim), titles included (`ragopt.corpus.embed_chunks`).
         billing: priced model and token counter.
         options: of the run.
+        log: whose repetition is replayed, where ``options.traffic`` names one; read by that name
+            by default.
         about: added to the report's own description of data and environment.
         progress: told of every step.
 
     Raises:
         InputError: fewer than four questions, two alike, vectors that are not those of the
-            chunks, or a model without a price.
+            chunks, a model without a price, or traffic that is neither known nor a query log.
     """
     options = options or SavingsOptions()
     if billing.price is None:
@@ -89,14 +108,33 @@ def measure_savings(
             "(ragopt.corpus.embed_chunks)"
         )
     parts = split(items, tuning_ratio=options.tuning_ratio, seed=options.seed)
+    traffic = _traffic(parts[1], options, log)
     report = progress or _silent
+    wanted = [name for name in INDEXES if name == "hnsw" or "index" in (options.levers or LEVERS)]
     indexes = {}
-    for number, (name, spec) in enumerate(INDEXES.items()):
-        report("build indexes", number, len(INDEXES))
-        indexes[name] = build(spec, vectors, seed=options.seed)
-    report("build indexes", len(INDEXES), len(INDEXES))
-    bench = Workbench(chunks, embedder, indexes, billing)
-    return _Run(bench, *parts, options, report).report(about or {})
+    for number, name in enumerate(wanted):
+        report("build indexes", number, len(wanted))
+        indexes[name] = build(INDEXES[name], vectors, seed=options.seed)
+    report("build indexes", len(wanted), len(wanted))
+    bench = Workbench(chunks, embedder, indexes, billing, options.load.answer_tokens)
+    return _Run(bench, parts, traffic, options, report).report(about or {})
+
+
+def _traffic(items: Sequence[EvalItem], options: SavingsOptions, log: QueryLog | None) -> Traffic:
+    """What is asked, how often, in which order."""
+    wordings = [(item.id, item.wordings) for item in items]
+    if options.traffic == "once":
+        return once_traffic(wordings, seed=options.seed)
+    if options.traffic == "zipf":
+        count = options.requests or 2 * sum(len(item.wordings) for item in items)
+        return zipf_traffic(wordings, count, exponent=options.zipf, seed=options.seed)
+    from ragopt.benchmarks.road.recorded import recorded_log
+    from ragopt.benchmarks.workloads.streams import log_shape
+
+    log = log or recorded_log(options.traffic)
+    if log is None:
+        raise InputError(f"traffic={options.traffic!r}: expected 'zipf', 'once' or a query log")
+    return log_traffic(wordings, log_shape(log).places, name=log.name, seed=options.seed)
 
 
 class _Run:
@@ -105,28 +143,24 @@ class _Run:
     def __init__(
         self,
         bench: Workbench,
-        tuning_items: Sequence[EvalItem],
-        report_items: Sequence[EvalItem],
+        parts: tuple[Sequence[EvalItem], Sequence[EvalItem]],
+        traffic: Traffic,
         options: SavingsOptions,
         progress: Progress,
     ) -> None:
         self.bench = bench
         self.options = options
         self.progress = progress
-        self.tuning_items = tuning_items
-        self.report_items = report_items
-        self.items = {item.id: item for item in (*tuning_items, *report_items)}
-        self.traffic = zipf_traffic(
-            [(item.id, item.wordings) for item in report_items],
-            options.requests or 2 * sum(len(item.wordings) for item in report_items),
-            exponent=options.zipf,
-            seed=options.seed,
-        )
-        check_apart(tuning_traffic(tuning_items), self.traffic)
+        self.tuning_items, self.report_items = parts
+        self.items = {item.id: item for part in parts for item in part}
+        self.traffic = traffic
+        check_apart(tuning_traffic(self.tuning_items), traffic)
         self._known: dict[Setting, Measured] = {}
         self.alone: dict[str, Setting] = {}
         self.certificates = self._tune_indexes()
-        self.tuner = Tuner(bench, tuning_items, seed=options.seed, progress=progress)
+        self.tuner = Tuner(
+            bench, self.tuning_items, seed=options.seed, progress=progress, coarse=options.coarse
+        )
         self.before = self._measure(Setting(), "baseline")
 
     def report(self, about: Mapping[str, Any]) -> SavingsReport:
@@ -172,22 +206,63 @@ class _Run:
             self.progress(f"tune {name}", 1, 1)
         return found
 
+    @property
+    def wanted(self) -> list[str]:
+        """The levers to try, in their order."""
+        return [name for name in LEVERS if not self.options.levers or name in self.options.levers]
+
     def _levers(self) -> list[LeverResult]:
         """Each lever alone."""
+        measure: dict[str, Callable[[], LeverResult]] = {
+            "index": self._index,
+            "rerank": lambda: self._lowest("rerank", self.tuner.rerank()),
+            "compress": self._compress,
+            "exact_cache": self._exact_cache,
+            "semantic_cache": self._semantic_cache,
+        }
+        return [self._or_off(name, measure[name]) for name in self.wanted]
+
+    def _or_off(self, name: str, measure: Callable[[], LeverResult]) -> LeverResult:
+        """A lever measured; one that cannot be says why and stays off."""
+        try:
+            return measure()
+        except Exception as error:  # noqa: BLE001 - one lever must not fail the others
+            told = reason_of(error)
+            return replace(self._off(name, told), error=told)
+
+    def _index(self) -> LeverResult:
         index = self._alone("index", Setting(index="compact"))
         if isinstance(reason := self.certificates["compact"], str):
             index = replace(index, on=False, reason=reason)
+        return index
+
+    def _compress(self) -> LeverResult:
+        for items in (self.tuning_items, self.report_items):
+            if not any(item.answer for item in items):
+                raise InputError(
+                    "the questions quote no answers: what compression leaves out of a gold chunk "
+                    "cannot be judged"
+                )
+        return self._lowest("compress", self.tuner.compress())
+
+    def _exact_cache(self) -> LeverResult:
         exact = self._alone("exact_cache", Setting(cache="exact"))
+        if exact.on and not exact.hits:
+            exact = replace(exact, on=False, reason="served nothing: no request repeats another")
+        return exact
+
+    def _semantic_cache(self) -> LeverResult:
         semantic = self._alone("semantic_cache", self._semantic(Setting()))
-        if semantic.on and semantic.hit_ratio <= exact.hit_ratio:
-            semantic = replace(semantic, on=False, reason="served no more than the exact cache")
-        return [
-            index,
-            self._lowest("rerank", self.tuner.rerank()),
-            self._lowest("compress", self.tuner.compress()),
-            exact,
-            semantic,
-        ]
+        exact = self._measure(Setting(cache="exact"), "exact_cache")
+        if not semantic.on:
+            return semantic
+        own = semantic.hits - int(exact.column("hit").sum())
+        if own <= 0:
+            return replace(semantic, on=False, reason="served no more than the exact cache")
+        if semantic.wrong_hits > _MOST_WRONG * own:
+            told = f"served {own} requests that the exact cache did not, {semantic.wrong_hits} of"
+            return replace(semantic, on=False, reason=f"{told} them wrongly")
+        return semantic
 
     def _combine(self, on: Sequence[str]) -> tuple[LeverResult, Setting]:
         """The levers that are on, their knobs tuned together.
@@ -249,14 +324,17 @@ class _Run:
             return self._alone(name, setting)
         if ladder:
             return self._alone(name, ladder[0])
+        return self._off(name, "every setting lost 2 points or more on the tuning questions")
+
+    def _off(self, name: str, reason: str) -> LeverResult:
+        """A lever without a setting: the road stays the baseline's."""
         off = self._result(name, Setting(), self.before)
-        reason = "every setting lost 2 points or more on the tuning questions"
         return replace(off, setting="off", on=False, reason=reason)
 
     def _alone(self, name: str, setting: Setting) -> LeverResult:
         """A setting over the whole traffic; on where it holds quality."""
         result = self._result(name, setting, self._measure(setting, name))
-        certificate = self.certificates["compact"] if setting.index == "compact" else None
+        certificate = self.certificates.get(setting.index) if setting.index == "compact" else None
         return replace(
             result,
             on=result.held,
@@ -273,7 +351,7 @@ class _Run:
         """The combination built up lever by lever."""
         steps = []
         current = Setting(threshold=target.threshold)
-        for name in _ORDER:
+        for name in LEVERS:
             if _uses(target, name):
                 current = _with(current, target, name)
                 steps.append(self._result(name, current, self._measure(current, f"with {name}")))
@@ -283,7 +361,7 @@ class _Run:
         traps = sum(len(item.traps) for item in self.items.values())
         found: dict[str, Any] = {"pairs": traps, "asked": 2 * traps, "served_wrong": {}}
         kinds: tuple[CacheKind, ...] = ("exact", "semantic")
-        for kind in kinds:
+        for kind in (kind for kind in kinds if f"{kind}_cache" in self.wanted):
             setting = Setting(cache=kind, threshold=self.options.threshold)
             self.progress(f"traps, {kind} cache", 0, 1)
             found["served_wrong"][kind] = trap_hits(self.bench, setting, self.items.values())
@@ -347,7 +425,7 @@ class _Run:
         ram_bytes = round(ram * load.vectors) + held
         disk_bytes = round(disk * load.vectors)
         busy = load.questions_per_month * measured.mean("ms") / 1e3 / _SECONDS_A_MONTH
-        vcpus = busy / _VCPU_UTILISATION
+        vcpus = busy * load.peak_factor / _VCPU_UTILISATION
         marginal = monthly_marginal(ram_bytes, disk_bytes, vcpus)
         instance, machines = cheapest_instance(ram_bytes, disk_bytes, vcpus)
         return Bill(
@@ -374,6 +452,7 @@ class _Run:
             "questions": {"tuning": len(self.tuning_items), "report": len(self.report_items)},
             "model": self.bench.billing.model,
             "price": price.price_id if price else None,
+            "prices": _prices(price),
             "tokens_counted_by": self.bench.billing.counter.method,
             "baseline": f"{INDEXES['hnsw']}, top {BASELINE_K}, no cache",
             "candidates": CANDIDATES,
@@ -381,7 +460,12 @@ class _Run:
         }
 
 
-_ORDER = ("index", "rerank", "compress", "exact_cache", "semantic_cache")
+def _prices(price: ModelPrice | None) -> dict[str, Any]:
+    """Id of the model's price, and a hash that changes whenever any price that is billed does."""
+    return {
+        "id": price.price_id if price else None,
+        "hash": data_hash(repr(price), Infrastructure.default().hash),
+    }
 
 
 def _used(lever: LeverResult, combination: Setting) -> LeverResult:

@@ -14,6 +14,7 @@ from ragopt.quality import Certificate, PairedDifference
 
 __all__ = [
     "HELD_POINTS",
+    "LEVERS",
     "Bill",
     "LeverResult",
     "Load",
@@ -25,6 +26,9 @@ __all__ = [
 HELD_POINTS = -0.02
 """Quality is held when the lower bound of its paired difference lies above this."""
 
+LEVERS = ("index", "rerank", "compress", "exact_cache", "semantic_cache")
+"""Names, in the order in which a combination is built up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
@@ -34,16 +38,25 @@ class Load:
         questions_per_month: asked.
         vectors: in the index; measured bytes a vector are scaled to them. Milliseconds and recall
             are not: they stay those of the corpus that was measured.
+        peak_factor: how many times the mean rate the busiest time brings; vCPUs are bought for it.
+        answer_tokens: output tokens billed for an answer. By default those of the extractive
+            answerer that stands in for the model: its answers are short, and the shorter the
+            answers, the more of the bill is context that can be saved.
     """
 
     questions_per_month: int = 1_000_000
     vectors: int = 1_000_000
+    peak_factor: float = 1.0
+    answer_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("questions_per_month", "vectors"):
+        for name in ("questions_per_month", "vectors", "answer_tokens"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not whole and (name, value) != ("answer_tokens", None):
                 raise InputError(f"{name}={value!r}: expected a whole number of at least 1")
+        if not 1 <= self.peak_factor < math.inf:
+            raise InputError(f"peak_factor={self.peak_factor}: expected a finite number from 1 up")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,26 +65,39 @@ class SavingsOptions:
 
     Args:
         load: of the monthly bill.
-        requests: in the traffic that is replayed; raised to the number of wordings, and twice
-            as many as there are when not given.
-        zipf: exponent of the traffic's Zipf law.
+        levers: that are tried, some of `LEVERS`; all by default.
+        traffic: ``"zipf"`` (every wording once, and repeats that follow a Zipf law), ``"once"``
+            (nobody repeats), or name or path of a query log whose repetition is replayed.
+        requests: in Zipf traffic; raised to the number of wordings, and twice as many as there
+            are when not given.
+        zipf: exponent of the law.
         threshold: of the semantic cache.
         tuning_ratio: share of the questions that knobs are tuned on.
         confidence: of every bound.
         recall: floor of the compact index's recall@10.
-        seed: of split, traffic, indexes and bootstrap.
+        coarse: try fewer settings of each lever, for a quick look.
+        seed: of split, traffic, indexes and bounds.
     """
 
     load: Load = field(default_factory=Load)
+    levers: tuple[str, ...] = ()
+    traffic: str = "zipf"
     requests: int | None = None
     zipf: float = 0.8
     threshold: float = 0.95
     tuning_ratio: float = 0.3
     confidence: float = 0.95
     recall: float = 0.95
+    coarse: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.levers if name not in LEVERS]
+        if unknown or not self.traffic:
+            raise InputError(
+                f"levers={self.levers}, traffic={self.traffic!r}: expected some of "
+                f"{', '.join(LEVERS)}, and 'zipf', 'once' or the name of a query log"
+            )
         for name in ("tuning_ratio", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: expected between 0 and 1")
@@ -141,6 +167,7 @@ class LeverResult:
         on: whether it is part of the combination.
         reason: why not, or what it rests on.
         certificate: of the compact index's recall.
+        error: why it could not be measured at all; its figures are then the baseline's.
     """
 
     name: str
@@ -162,11 +189,23 @@ class LeverResult:
     on: bool = True
     reason: str = ""
     certificate: Certificate | None = None
+    error: str = ""
 
     @property
     def quality(self) -> PairedDifference | None:
         """The worse of the two paired differences; None for the baseline."""
         return worse_of(self.differences)[1] if self.differences else None
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What is used, whatever it costs: a question's tokens and ms, a vector's bytes."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "ms": self.ms,
+            "ram_bytes_per_vector": self.ram_bytes_per_vector,
+            "disk_bytes_per_vector": self.disk_bytes_per_vector,
+        }
 
     @property
     def held(self) -> bool:
@@ -185,6 +224,7 @@ class TuningPoint:
         evidence_recall: mean over the tuning questions.
         passed: lost less than 2 points on average there, and so may go onto a ladder.
         chosen: went on to be reported.
+        interval: of the evidence recall, both ends at 95 % confidence.
     """
 
     lever: str
@@ -193,6 +233,7 @@ class TuningPoint:
     evidence_recall: float
     passed: bool
     chosen: bool = False
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,13 +272,21 @@ class SavingsReport:
     def rows(self) -> list[dict[str, Any]]:
         """``{name, unit, value, range, extra}`` of every lever, as every bench writes them."""
         found = []
-        for lever in (*self.levers, self.combined, self.without_cache):
+        for lever in self.results:
             found.extend(self._rows_of(lever))
         return found
+
+    @property
+    def results(self) -> tuple[LeverResult, ...]:
+        """Every lever, the combination, and the combination without cache."""
+        return (*self.levers, self.combined, self.without_cache)
 
     def _rows_of(self, lever: LeverResult) -> list[dict[str, Any]]:
         quality = lever.quality
         extra = {"setting": lever.setting, "on": lever.on, "held": lever.held}
+        if lever.error:
+            extra = {"reason": lever.error}
+        used = {} if lever.error else {"usage": lever.usage, "usd_per_1000": self._spent(lever)}
         spread = [quality.lower, quality.upper] if quality else None
         values: list[tuple[str, str, float, Any]] = [
             ("usd_ratio", "ratio", self.ratio(lever, "usd_per_1000"), None),
@@ -249,13 +298,19 @@ class SavingsReport:
         return [
             {
                 "name": f"savings/{lever.name}/{name}",
-                "unit": unit,
-                "value": value,
-                "range": interval,
-                "extra": extra,
+                "unit": "" if lever.error else unit,
+                "value": None if lever.error else value,
+                "range": None if lever.error else interval,
+                "extra": {**extra, **used} if name == "usd_ratio" else extra,
             }
             for name, unit, value, interval in values
         ]
+
+    def _spent(self, lever: LeverResult) -> dict[str, float]:
+        """US dollars for 1,000 questions, part by part."""
+        thousands = self.options.load.questions_per_month / 1000
+        parts = ("tokens", "ram", "disk", "vcpu")
+        return {part: float(getattr(lever.bill, part)) / thousands for part in parts}
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON that ``--json`` writes: rows first, then everything they rest on."""

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ragopt.cache import normalise
 from ragopt.errors import InputError
 
-__all__ = ["Request", "Traffic", "check_apart", "zipf_traffic"]
+__all__ = ["Request", "Traffic", "check_apart", "log_traffic", "once_traffic", "zipf_traffic"]
+
+Wordings = Sequence[tuple[str, Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,12 @@ class Traffic:
 
     Args:
         requests: in order.
-        exponent: of the Zipf law.
+        law: that they follow, in words.
         seed: of the draw.
     """
 
     requests: tuple[Request, ...]
-    exponent: float
+    law: str
     seed: int
 
     @property
@@ -60,14 +63,77 @@ class Traffic:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.requests):,} requests, Zipf exponent {self.exponent:g}, seed {self.seed}: "
+            f"{len(self.requests):,} requests, {self.law}, seed {self.seed}: "
             f"{self.repeated_ratio:.0%} repeat earlier words, {self.rephrased_ratio:.0%} put an "
             "earlier question in new words"
         )
 
 
+def once_traffic(wordings: Wordings, *, seed: int = 0) -> Traffic:
+    """Every wording once, in a drawn order: nobody repeats what was asked.
+
+    Args:
+        wordings: id of a question and its wordings, at least one each.
+        seed: of the order.
+
+    Raises:
+        InputError: no question, or one without wording.
+    """
+    _check(wordings)
+    requests = [Request(text, item) for item, texts in wordings for text in texts]
+    order = np.random.default_rng(seed).permutation(len(requests))
+    return Traffic(
+        requests=tuple(requests[place] for place in order), law="every wording once", seed=seed
+    )
+
+
+def log_traffic(
+    wordings: Wordings, places: ArrayLike, *, name: str = "log", seed: int = 0
+) -> Traffic:
+    """Questions in a real log's order of repetition.
+
+    Each question, in one of its wordings, takes the place of one query of the log wherever that
+    was asked: a log says which requests repeat earlier words, not which put them otherwise. Where
+    the log has more different queries than there are questions, a systematic sample of them is
+    taken, from the most frequent to the rarest, so that the share of repeats stays that of the
+    whole log: its mere beginning would hold fewer. Where it has less, as many questions are asked.
+
+    Args:
+        wordings: id of a question and its wordings, at least one each.
+        places: (n,) for each request of the log the number of its query, from 0
+            (`ragopt.benchmarks.workloads.streams.log_shape`).
+        name: of the log.
+        seed: of sample, wordings, and which question takes which place.
+
+    Raises:
+        InputError: no question, one without wording, or no request in the log.
+    """
+    _check(wordings)
+    asked = np.asarray(places, dtype=np.int64)
+    if asked.ndim != 1 or not asked.size or asked.min() < 0:
+        raise InputError(
+            f"{name}: requests of shape {asked.shape}, expected at least one, numbered from 0"
+        )
+    rng = np.random.default_rng(seed)
+    counts = np.bincount(asked)
+    often = np.lexsort((rng.random(counts.size), -counts))
+    often = often[counts[often] > 0]
+    taken = min(len(wordings), often.size)
+    chosen = often[((np.arange(taken) + rng.random()) * often.size / taken).astype(np.int64)]
+    requests: dict[int, Request] = {}
+    for query, place in zip(chosen.tolist(), rng.permutation(len(wordings)).tolist(), strict=False):
+        item, texts = wordings[place]
+        requests[query] = Request(texts[int(rng.integers(len(texts)))], item)
+    repeated = 1 - often.size / asked.size
+    return Traffic(
+        requests=tuple(requests[query] for query in asked.tolist() if query in requests),
+        law=f"repeated as in {name} ({asked.size:,} queries, {repeated:.1%} of them repeats)",
+        seed=seed,
+    )
+
+
 def zipf_traffic(
-    wordings: Sequence[tuple[str, Sequence[str]]],
+    wordings: Wordings,
     count: int,
     *,
     exponent: float = 0.8,
@@ -92,8 +158,7 @@ def zipf_traffic(
         InputError: no question, one without wording, a count below 1, or an exponent that is
             negative or not finite.
     """
-    if not wordings or not all(texts for _, texts in wordings):
-        raise InputError("traffic needs at least one question, and a wording of each")
+    _check(wordings)
     if count < 1 or not 0 <= exponent < math.inf:
         raise InputError(
             f"count={count}, exponent={exponent}: expected count >= 1 and a finite exponent >= 0"
@@ -107,7 +172,11 @@ def zipf_traffic(
         item, texts = wordings[place]
         requests.append(Request(texts[int(rng.integers(len(texts)))], item))
     order = rng.permutation(len(requests))
-    return Traffic(requests=tuple(requests[place] for place in order), exponent=exponent, seed=seed)
+    return Traffic(
+        requests=tuple(requests[place] for place in order),
+        law=f"Zipf exponent {exponent:g}",
+        seed=seed,
+    )
 
 
 def check_apart(tuning: Traffic, report: Traffic) -> None:
@@ -124,3 +193,8 @@ def check_apart(tuning: Traffic, report: Traffic) -> None:
                 f"question {request.item!r} ({request.text!r}) is reported on, and it or its very "
                 "words were tuned on; expected different questions for the two"
             )
+
+
+def _check(wordings: Wordings) -> None:
+    if not wordings or not all(texts for _, texts in wordings):
+        raise InputError("traffic needs at least one question, and a wording of each")

@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragopt.benchmarks.evidence import EvalItem
 from ragopt.benchmarks.levers import BASELINE_K, CANDIDATES, Measured, Setting, Workbench
 from ragopt.benchmarks.savings_report import HELD_POINTS, TuningPoint
 from ragopt.benchmarks.traffic import Request, Traffic
+from ragopt.quality import mean_lower
 from ragopt.rerank import Cut, FixedK, LargestGap, ScoreRatio
 
 if TYPE_CHECKING:
@@ -27,25 +29,25 @@ INDEXES = {"hnsw": "hnsw(m=16)", "compact": "rabitq(bits=1)+rescore(f16)"}
 """Specs of the baseline's index and of the compact one."""
 
 _WORDINGS = 2  # of each question: enough to put settings in order
-_RUNGS = 6
+_RUNGS = 8
 
-_SHARES: tuple[Cut, ...] = tuple(
-    ScoreRatio(ratio=ratio, k_max=BASELINE_K) for ratio in (0.5, 0.6, 0.7, 0.75, 0.8)
+_COARSE_CUTS: tuple[Cut, ...] = tuple(
+    ScoreRatio(ratio=ratio, k_max=BASELINE_K) for ratio in (0.6, 0.7, 0.75, 0.8)
 )
 _CUTS: tuple[Cut, ...] = (
-    *_SHARES,
-    ScoreRatio(ratio=0.85, k_max=BASELINE_K),
+    *_COARSE_CUTS,
+    *(ScoreRatio(ratio=ratio, k_max=BASELINE_K) for ratio in (0.5, 0.725, 0.775, 0.85)),
     *(FixedK(k) for k in (8, 6, 5, 4)),
     LargestGap(k_min=3, k_max=9),
 )
-_KEEP_SCORES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+_KEEP_SCORES = (0.1, 0.125, 0.15, 0.175, 0.2, 0.225, 0.25, 0.3)
 _COARSE_SCORES = (0.1, 0.2, 0.25, 0.3)  # where each is tried with every cut
 
 
 def tuning_traffic(items: Sequence[EvalItem]) -> Traffic:
     """Some wordings of every question, once each."""
     requests = [Request(text, item.id) for item in items for text in item.wordings[:_WORDINGS]]
-    return Traffic(requests=tuple(requests), exponent=0.0, seed=0)
+    return Traffic(requests=tuple(requests), law="for tuning", seed=0)
 
 
 class Tuner:
@@ -54,17 +56,26 @@ class Tuner:
     Args:
         bench: runs them.
         items: the tuning questions.
-        seed: of the bootstrap.
+        seed: of the bounds.
         progress: told of every setting.
+        coarse: try fewer settings.
 
     Attributes:
         points: every setting tried, the baseline first.
     """
 
     def __init__(
-        self, bench: Workbench, items: Sequence[EvalItem], *, seed: int, progress: Progress
+        self,
+        bench: Workbench,
+        items: Sequence[EvalItem],
+        *,
+        seed: int,
+        progress: Progress,
+        coarse: bool = False,
     ) -> None:
         self._bench = bench
+        self._cuts = _COARSE_CUTS if coarse else _CUTS
+        self._scores = _COARSE_SCORES if coarse else _KEEP_SCORES
         self._items: Mapping[str, EvalItem] = {item.id: item for item in items}
         self._seed = seed
         self._progress = progress
@@ -75,15 +86,16 @@ class Tuner:
 
     def rerank(self) -> list[Setting]:
         """The ladder of cuts."""
-        return self._ladder("rerank", [Setting(cut=cut) for cut in _CUTS])
+        return self._ladder("rerank", [Setting(cut=cut) for cut in self._cuts])
 
     def compress(self) -> list[Setting]:
         """The ladder of compressions."""
-        return self._ladder("compress", [Setting(keep_score=score) for score in _KEEP_SCORES])
+        return self._ladder("compress", [Setting(keep_score=score) for score in self._scores])
 
     def together(self, bare: Setting, *, cut: bool, compress: bool) -> list[Setting]:
         """The ladder of cut and compression together, as far as they may be used."""
-        cuts: Sequence[Cut | None] = (_SHARES[1:] if compress else _CUTS) if cut else (None,)
+        alone = _COARSE_CUTS if compress else self._cuts
+        cuts: Sequence[Cut | None] = alone if cut else (None,)
         scores = (None, *_COARSE_SCORES) if compress else (None,)
         settings = [replace(bare, cut=each, keep_score=score) for each in cuts for score in scores]
         return self._ladder("combined", [each for each in settings if each != bare])
@@ -119,8 +131,14 @@ class Tuner:
                 input_tokens=measured.mean("input_tokens"),
                 evidence_recall=measured.by_question("evidence"),
                 passed=passed,
+                interval=_interval(measured.questions("evidence")),
             )
         )
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Both ends of a mean of values in [0, 1], each at 95 % confidence."""
+    return mean_lower(values), 1 - mean_lower(1 - values)
 
 
 _Tried = tuple[float, float, Setting]

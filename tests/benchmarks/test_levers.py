@@ -38,7 +38,7 @@ TIGHT = Setting(index="compact", cut=FixedK(4), keep_score=0.5)
 
 
 def _traffic(*requests: tuple[str, str]) -> Traffic:
-    return Traffic(requests=tuple(Request(*each) for each in requests), exponent=0.0, seed=0)
+    return Traffic(requests=tuple(Request(*each) for each in requests), law="by hand", seed=0)
 
 
 @pytest.fixture(scope="module")

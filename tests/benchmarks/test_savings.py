@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 LEVERS = ("index", "rerank", "compress", "exact_cache", "semantic_cache")
 ROWS = (*LEVERS, "combined", "combined_without_cache")
 FIGURES = ("usd_ratio", "input_tokens_ratio", "ram_ratio", "quality_diff", "quality_diff_lower")
+USAGE = ("input_tokens", "output_tokens", "ms", "ram_bytes_per_vector", "disk_bytes_per_vector")
 LOAD = Load(questions_per_month=250_000, vectors=3_000_000)
 # With 24 questions a bound can only reach -2 points at a low confidence.
 CONFIDENCE = 0.3
@@ -120,6 +121,9 @@ def test_rows_agree_with_the_figures_they_rest_on(
     for figure, expected in ratios.items():
         assert rows[f"savings/{name}/{figure}"]["value"] == pytest.approx(float(expected))
     quality = min(lever.differences.values(), key=lambda difference: difference.lower)
+    usd = rows[f"savings/{name}/usd_ratio"]["extra"]
+    assert sum(usd["usd_per_1000"].values()) == pytest.approx(float(lever.usd_per_1000))
+    assert usd["usage"] == {kind: getattr(lever, kind) for kind in USAGE}
     row = rows[f"savings/{name}/quality_diff"]
     assert row["value"] == quality.mean
     assert row["range"] == [quality.lower, quality.upper]
@@ -289,7 +293,10 @@ def test_the_data_hash_tells_other_questions_apart(
     hashes = []
     for change in ({}, {}, {"answer": "other words"}, {"wordings": ("Asked otherwise?",)}):
         changed = [replace(reported[0], **change), reported[1]]
-        measurement = savings._Run(make_bench(), tuning, changed, OPTIONS, savings._silent)
+        traffic = savings._traffic(changed, OPTIONS, None)
+        measurement = savings._Run(
+            make_bench(), (tuning, changed), traffic, OPTIONS, savings._silent
+        )
         hashes.append(measurement._about()["data_hash"])
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
@@ -352,6 +359,34 @@ def test_a_cache_that_serves_other_questions_answers_is_off(damaged: Run) -> Non
     assert damaged.lever("exact_cache").wrong_hits == 0
     assert len(damaged.report.traps["served_wrong"]["semantic"]) == damaged.report.traps["asked"]
     assert damaged.report.traps["served_wrong"]["exact"] == []
+
+
+@pytest.mark.parametrize(
+    ("hits", "wrong", "on", "reason"),
+    [
+        (20, 0, False, "served no more than the exact cache"),
+        (23, 2, False, "served 3 requests that the exact cache did not, 2 of them wrongly"),
+        (40, 2, True, "quality held"),
+    ],
+)
+def test_held_quality_does_not_hide_that_most_of_what_a_cache_adds_is_wrong(
+    run: Run, hits: int, wrong: int, on: bool, reason: str
+) -> None:
+    """Two wrong answers among hundreds of questions lose less than a point."""
+    alone = replace(run.lever("semantic_cache"), hits=hits, wrong_hits=wrong)
+    exact = [replace(_ANSWERED, hit=place < 20) for place in range(100)]
+    measurement = savings._Run.__new__(savings._Run)
+    measurement.__dict__.update(
+        options=OPTIONS,
+        _alone=lambda *_: alone,
+        _measure=lambda *_: Measured(Setting(cache="exact"), exact, ["q"] * 100),
+    )
+    found = measurement._semantic_cache()
+    assert found.on == on
+    assert found.reason.startswith(reason)
+
+
+_ANSWERED = Outcome(10, 1, Decimal(1), 1.0, 0, 1.0, 1.0)
 
 
 def test_levers_that_lose_quality_are_absent_from_the_combination(damaged: Run) -> None:
@@ -496,7 +531,12 @@ def test_the_report_is_valid_json_with_its_rows(run: Run) -> None:
     assert read["kind"] == "ragopt savings"
     assert read["rows"] == run.report.rows()
     assert [lever["name"] for lever in read["levers"]] == list(LEVERS)
-    assert read["options"]["load"] == {"questions_per_month": 250_000, "vectors": 3_000_000}
+    assert read["options"]["load"] == {
+        "questions_per_month": 250_000,
+        "vectors": 3_000_000,
+        "peak_factor": 1.0,
+        "answer_tokens": None,
+    }
     assert read["about"]["corpus"] == "small"
     assert read["about"]["model"] == "gpt-5-mini"
     assert read["baseline"]["bill"]["tokens"] == float(run.report.baseline.bill.tokens)
@@ -548,6 +588,7 @@ def test_progress_is_sane(run: Run, damaged: Run) -> None:
         ({"billing": Billing()}, "priced"),
         ({"items": []}, "0 questions"),
         ({"chunks": []}, "144 vectors of 0 chunks"),
+        ({"options": replace(OPTIONS, traffic="no-such-log")}, "no-such-log"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_any_work(
@@ -601,14 +642,16 @@ def test_few_questions_leave_every_lever_off_and_say_so(
         {"recall": 1.5},
         {"recall": math.nan},
         {"requests": 0},
+        {"levers": ("gpu",)},
+        {"traffic": ""},
         {"zipf": -0.1},
         {"zipf": math.nan},
         {"zipf": math.inf},
     ],
 )
-def test_options_outside_their_range_are_refused(fields: dict[str, float]) -> None:
+def test_options_outside_their_range_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"{next(iter(fields))}="):
-        SavingsOptions(**fields)  # type: ignore[arg-type]
+        SavingsOptions(**fields)
 
 
 def test_options_at_their_ends_are_allowed() -> None:

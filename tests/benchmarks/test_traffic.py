@@ -11,14 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from ragopt.benchmarks.traffic import Request, Traffic, check_apart, zipf_traffic
+from ragopt.benchmarks.traffic import (
+    Request,
+    Traffic,
+    check_apart,
+    log_traffic,
+    once_traffic,
+    zipf_traffic,
+)
 from ragopt.errors import InputError
 
 WORDINGS = [("a", ["a1", "a2", "a3"]), ("b", ["b1"]), ("c", ["c1", "c2"])]
 
 
 def _traffic(*pairs: tuple[str, str]) -> Traffic:
-    return Traffic(requests=tuple(Request(*pair) for pair in pairs), exponent=0.0, seed=0)
+    return Traffic(requests=tuple(Request(*pair) for pair in pairs), law="by hand", seed=0)
 
 
 def _further(traffic: Traffic, wordings: list[tuple[str, list[str]]]) -> Counter[str]:
@@ -49,7 +56,7 @@ def test_every_wording_comes_at_least_once_and_the_count_is_kept(
     assert len(traffic.requests) == max(count, sum(sizes))
     pairs = {(item, text) for item, texts in wordings for text in texts}
     assert {(request.item, request.text) for request in traffic.requests} == pairs
-    assert (traffic.exponent, traffic.seed) == (exponent, seed)
+    assert (traffic.law, traffic.seed) == (f"Zipf exponent {exponent:g}", seed)
 
 
 def test_one_seed_gives_one_traffic_and_another_gives_another() -> None:
@@ -156,3 +163,83 @@ def test_a_report_on_what_was_tuned_on_is_refused(leak: tuple[str, str]) -> None
     tuning = _traffic(("a1", "a"), ("How long?", "c"))
     with pytest.raises(InputError, match="tuned on"):
         check_apart(tuning, _traffic(("d1", "d"), leak))
+
+
+# ------------------------------------------------------------------------------- nobody repeats
+
+
+def test_once_asks_every_wording_once_in_a_drawn_order() -> None:
+    traffic = once_traffic(WORDINGS, seed=1)
+    asked = sorted((request.item, request.text) for request in traffic.requests)
+    assert asked == [(item, text) for item, texts in WORDINGS for text in texts]
+    assert traffic.repeated_ratio == 0
+    assert len({once_traffic(WORDINGS, seed=seed).requests for seed in range(10)}) > 5
+    assert "every wording once" in str(traffic)
+
+
+# ------------------------------------------------------------------------------- as in a real log
+
+
+def _many(count: int) -> list[tuple[str, list[str]]]:
+    return [(f"q{place}", [f"q{place}a", f"q{place}b"]) for place in range(count)]
+
+
+def _shape(traffic: Traffic) -> list[int]:
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(request.text, len(numbers)) for request in traffic.requests]
+
+
+def test_a_log_is_replayed_request_by_request_where_there_are_questions_enough() -> None:
+    places = [0, 1, 0, 2, 2, 0, 3]
+    traffic = log_traffic(_many(9), places, name="mine", seed=2)
+    assert _shape(traffic) == places
+    assert traffic.rephrased_ratio == 0  # a log does not say what rephrases what
+    assert len({request.item for request in traffic.requests}) == 4
+    assert "as in mine (7 queries, 42.9% of them repeats)" in str(traffic)
+
+
+@given(st.integers(0, 1000), st.integers(5, 60))
+def test_of_a_longer_log_a_sample_keeps_the_share_of_repeats(seed: int, questions: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = rng.zipf(1.6, size=400) % 200
+    places = np.unique(drawn, return_inverse=True)[1]
+    traffic = log_traffic(_many(questions), places, seed=seed)
+    shape = np.array(_shape(traffic))
+    counts = np.bincount(places)
+    taken = min(questions, len(counts))
+    assert len(np.unique(shape)) == taken
+    assert set(np.bincount(shape)) <= set(counts)
+    # One query of every stretch of equal length, from the most frequent to the rarest.
+    order = np.sort(counts)[::-1]
+    edges = np.linspace(0, len(order), taken + 1)
+    most = sum(order[int(low)] for low in edges[:-1])
+    least = sum(order[min(int(np.ceil(high)), len(order)) - 1] for high in edges[1:])
+    assert least <= len(shape) <= most
+
+
+def test_the_beginning_of_a_log_would_hold_fewer_repeats() -> None:
+    rng = np.random.default_rng(0)
+    places = np.unique(rng.integers(0, 3_000, 9_000), return_inverse=True)[1]
+    whole = 1 - len(np.unique(places)) / len(places)
+    found = log_traffic(_many(100), places, seed=0)
+    assert found.repeated_ratio == pytest.approx(whole, abs=0.03)
+    assert 1 - len(np.unique(places[:100])) / 100 < whole / 2
+
+
+def test_one_seed_gives_one_replay_and_another_gives_another() -> None:
+    places = [0, 1, 0, 2, 3, 4]
+    assert log_traffic(_many(4), places, seed=3) == log_traffic(_many(4), places, seed=3)
+    assert len({log_traffic(_many(4), places, seed=seed).requests for seed in range(10)}) > 5
+
+
+@pytest.mark.parametrize("places", [[], [[0, 1]], [0, -1]])
+def test_a_log_without_requests_is_refused(places: list[int]) -> None:
+    with pytest.raises(InputError, match="numbered from 0"):
+        log_traffic(WORDINGS, places)
+
+
+@pytest.mark.parametrize("wordings", [[], [("a", [])]])
+def test_traffic_without_questions_is_refused(wordings: list[tuple[str, list[str]]]) -> None:
+    for draw in (once_traffic, lambda given: log_traffic(given, [0])):
+        with pytest.raises(InputError, match="at least one question"):
+            draw(wordings)

@@ -35,8 +35,8 @@ def test_settings_come_onto_a_ladder_unless_a_cheaper_one_is_better() -> None:
 
 
 def test_a_ladder_runs_from_the_most_careful_to_the_cheapest_in_few_rungs() -> None:
-    tried = _tried(*[(2000 - 100 * place, 0.99 - 0.01 * place) for place in range(11)])
-    assert _places(tuner._thinned(tried)) == [0, 2, 4, 6, 8, 10]
+    tried = _tried(*[(2000 - 100 * place, 0.99 - 0.01 * place) for place in range(15)])
+    assert _places(tuner._thinned(tried)) == [0, 2, 4, 6, 8, 10, 12, 14]
     assert _places(tuner._thinned(tried[:3])) == [0, 1, 2]
     assert tuner._thinned([]) == []
 
@@ -51,6 +51,9 @@ def test_every_setting_tried_is_noted_and_ladders_hold_plausible_ones(
     assert all(setting.index == "compact" for setting in ladder)
     baseline, *points = found.points
     assert (baseline.lever, baseline.setting) == ("baseline", in_words(Setting()))
+    for point in found.points:
+        assert point.interval is not None
+        assert point.interval[0] <= point.evidence_recall <= point.interval[1]
     by_words = {point.setting: point for point in points}
     assert len(by_words) == len(points)
     rungs = [by_words[in_words(setting)] for setting in ladder]
