@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from ragopt.report.figures import (
     DASH,
-    MINUS,
-    TIMES,
     change,
     clean,
     count,
@@ -31,6 +29,7 @@ from ragopt.report.savings_words import (
     traps_sentence,
     without_cache_sentence,
 )
+from ragopt.report.terminal import said, utf
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -41,7 +40,6 @@ __all__ = ["print_savings"]
 
 _WITH_ANSWER, _WITH_HITS = 76, 88
 _RULED = "    \n    \n -- \n    \n -- \n    \n    \n    \n"  # rules below the head and the levers
-_PLAIN = {"→": "->", TIMES: "x", DASH: "-", "…": "...", "“": '"', "”": '"', "≥": ">="}
 
 
 def print_savings(report: SavingsReport, console: Console) -> None:
@@ -54,8 +52,8 @@ def print_savings(report: SavingsReport, console: Console) -> None:
 
     lead, rest = headline(report)
     style = {"good": "bold green", "bad": "bold yellow", "even": "bold"}[tone(report)]
-    said = Text.assemble((_said(lead, console), style), _said(f": {rest}", console))
-    console.print(said)
+    title = Text.assemble((said(lead, console), style), said(f": {rest}", console))
+    console.print(title)
     console.print()
     console.print(_table(report, console))
     console.print()
@@ -77,9 +75,9 @@ def _table(report: SavingsReport, console: Console) -> RenderableType:
 
     rows = (report.baseline, *report.levers, report.combined)
     columns = [column for column in _columns(report, rows) if console.width >= column.needs]
-    rule = "─" if _utf(console) else "-"
+    rule = "─" if utf(console) else "-"
     table = Table(
-        box=box.Box(_RULED.replace("-", rule), ascii=not _utf(console)),
+        box=box.Box(_RULED.replace("-", rule), ascii=not utf(console)),
         show_edge=False,
         pad_edge=False,
         collapse_padding=True,
@@ -87,7 +85,7 @@ def _table(report: SavingsReport, console: Console) -> RenderableType:
     )
     for column in columns:
         table.add_column(
-            Text(_said(column.head, console)),
+            Text(said(column.head, console)),
             justify="left" if column.left else "right",
             vertical="bottom" if not column.left else "top",
             overflow="fold",
@@ -97,7 +95,7 @@ def _table(report: SavingsReport, console: Console) -> RenderableType:
             table.add_section()
         style = "bold" if lever is report.combined else "dim" if not lever.on else ""
         table.add_row(
-            *(Text(_said(column.cells[place], console)) for column in columns), style=style
+            *(Text(said(column.cells[place], console)) for column in columns), style=style
         )
     return table
 
@@ -142,7 +140,7 @@ def _lines(report: SavingsReport, console: Console) -> RenderableType:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for label, words in _told(report):
-        grid.add_row(Text(label, style="dim"), Text(_said(words, console)))
+        grid.add_row(Text(label, style="dim"), Text(said(words, console)))
     return grid
 
 
@@ -197,18 +195,3 @@ def _bytes(report: SavingsReport, name: str) -> str:
     factor = of_baseline(report, report.combined, name)
     told = f" ({factor})" if factor else ""
     return f"{count(before)} → {count(after)} bytes a vector{told}"
-
-
-def _said(words: str, console: Console) -> str:
-    """Words as the console can show them; minus signs always plain, so that `grep` finds them."""
-    lines = "\n".join(clean(line) if line.strip() else line for line in words.split("\n"))
-    lines = lines.replace(MINUS, "-")
-    if _utf(console):
-        return lines
-    for sign, plain in _PLAIN.items():
-        lines = lines.replace(sign, plain)
-    return lines.encode(console.encoding, "replace").decode(console.encoding)
-
-
-def _utf(console: Console) -> bool:
-    return console.encoding.lower().startswith("utf")

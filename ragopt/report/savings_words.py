@@ -149,7 +149,12 @@ def served_wrong(traps: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
 def load_words(report: SavingsReport) -> str:
     """What the monthly figures are for."""
     load = report.options.load
-    return f"{load.questions_per_month:,} questions a month over {load.vectors:,} vectors"
+    told = f"{load.questions_per_month:,} questions a month over {load.vectors:,} vectors"
+    if load.peak_factor > 1:
+        told += f", {load.peak_factor:.3g} times as many in the busiest minute as in the mean one"
+    if load.answer_tokens is not None:
+        told += f", {load.answer_tokens:,} output tokens an answer"
+    return told
 
 
 def traps_sentence(traps: Mapping[str, Any]) -> str:
@@ -183,9 +188,9 @@ def held_means(report: SavingsReport) -> str:
         "on other questions; on these each lever went down its ladder while quality held, so that "
         "the point estimates of what was chosen lean to the kind side, and the bound is each "
         "lever's own, not one for all levers together. Quality is held when the lower bound of "
-        f"the worse difference, at {report.options.confidence:.0%} confidence (paired bootstrap "
-        f"over questions), lies above {points(HELD_POINTS)} points. A lever that does not hold "
-        "quality, or that failed on a question, stays off."
+        f"the worse difference, at {report.options.confidence:.0%} confidence (paired by question; "
+        f"exact, or by a score test), lies above {points(HELD_POINTS)} points. A lever that does "
+        "not hold quality, or that failed on a question, stays off."
     )
 
 
