@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 
 import ragopt
+from ragopt.cli.bench import bench
 from ragopt.cli.common import message
 from ragopt.cli.demo import demo
+from ragopt.cli.diff import diff
+from ragopt.cli.report import report
 from ragopt.cli.savings import savings
 from ragopt.errors import BackendMissing, InputError, RagoptError, UnknownPrice
 
@@ -30,6 +33,9 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(savings)
+app.add_typer(bench)
+app.command()(diff)
+app.command()(report)
 
 
 def _print_version(wanted: bool) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "Arrivals",
     "Html",
     "Json",
     "Model",
@@ -24,6 +25,7 @@ __all__ = [
     "Requests",
     "Seed",
     "Threshold",
+    "Traffic",
     "Zipf",
     "billing_for",
     "message",
@@ -60,6 +62,22 @@ Requests: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Traffic: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="How questions repeat: 'zipf', 'once' (nobody repeats), or as in a query log "
+        "(its name or file).",
+        metavar="NAME|FILE",
+    ),
+]
+Arrivals: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Bill the busiest minute and the answers of this trace (its name or file).",
+        metavar="NAME|FILE",
+        show_default=False,
+    ),
+]
 Zipf: TypeAlias = Annotated[
     float,
     typer.Option(
@@ -74,7 +92,7 @@ Threshold: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[
     int,
-    typer.Option(help="Of split, traffic and bootstrap.", min=0, metavar="N"),
+    typer.Option(help="Of split, traffic and bounds.", min=0, metavar="N"),
 ]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 

@@ -7,20 +7,7 @@ from time import perf_counter
 
 from rich.console import Console
 
-from ragopt.cli.common import (
-    DEFAULT_MODEL,
-    Html,
-    Json,
-    Model,
-    Monthly,
-    Prices,
-    Quiet,
-    Requests,
-    Seed,
-    Threshold,
-    Zipf,
-    billing_for,
-)
+from ragopt.cli import common
 from ragopt.cli.output import check_writable, deliver
 from ragopt.cli.progress import progress_bars
 
@@ -31,16 +18,16 @@ _LOAD_VECTORS = 1_000_000
 
 def demo(
     *,
-    json: Json = None,
-    html: Html = None,
-    model: Model = DEFAULT_MODEL,
-    prices: Prices = None,
-    questions_per_month: Monthly = 1_000_000,
-    requests: Requests = None,
-    zipf: Zipf = 0.8,
-    threshold: Threshold = 0.95,
-    seed: Seed = 0,
-    quiet: Quiet = False,
+    json: common.Json = None,
+    html: common.Html = None,
+    model: common.Model = common.DEFAULT_MODEL,
+    prices: common.Prices = None,
+    questions_per_month: common.Monthly = 1_000_000,
+    requests: common.Requests = None,
+    zipf: common.Zipf = 0.8,
+    threshold: common.Threshold = 0.95,
+    seed: common.Seed = 0,
+    quiet: common.Quiet = False,
 ) -> None:
     """Show what ragopt saves, at held quality, on the documentation that ships with Python.
 
@@ -57,7 +44,7 @@ def demo(
     check_writable(json, html, inputs=(prices,))
     begin = perf_counter()
     console = Console(emoji=False)
-    billing = billing_for(model, prices)
+    billing = common.billing_for(model, prices)
     options = SavingsOptions(
         load=Load(questions_per_month=questions_per_month, vectors=_LOAD_VECTORS),
         requests=requests,

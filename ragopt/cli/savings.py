@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,21 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ragopt.cli.common import (
-    DEFAULT_MODEL,
-    Html,
-    Json,
-    Model,
-    Monthly,
-    Prices,
-    Quiet,
-    Requests,
-    Seed,
-    Threshold,
-    Zipf,
-    billing_for,
-    message,
-)
+from ragopt.cli import common
 from ragopt.cli.output import check_writable, deliver
 from ragopt.cli.progress import progress_bars, watched
 from ragopt.errors import IndexCorrupt, InputError, StorageError, StoreBusy
@@ -57,8 +44,8 @@ def savings(
             metavar="FILE.jsonl",
         ),
     ],
-    model: Model = DEFAULT_MODEL,
-    prices: Prices = None,
+    model: common.Model = common.DEFAULT_MODEL,
+    prices: common.Prices = None,
     embedder: Annotated[
         str,
         typer.Option(
@@ -72,35 +59,39 @@ def savings(
             help="Load: vectors in the index; the chunks found by default.", min=1, metavar="N"
         ),
     ] = None,
-    questions_per_month: Monthly = 1_000_000,
+    questions_per_month: common.Monthly = 1_000_000,
     max_chars: Annotated[
         int, typer.Option(help="Largest chunk, in characters.", min=1, metavar="N")
     ] = 800,
-    requests: Requests = None,
-    zipf: Zipf = 0.8,
-    threshold: Threshold = 0.95,
-    seed: Seed = 0,
-    json: Json = None,
-    html: Html = None,
-    quiet: Quiet = False,
+    traffic: common.Traffic = "zipf",
+    arrivals: common.Arrivals = "",
+    requests: common.Requests = None,
+    zipf: common.Zipf = 0.8,
+    threshold: common.Threshold = 0.95,
+    seed: common.Seed = 0,
+    json: common.Json = None,
+    html: common.Html = None,
+    quiet: common.Quiet = False,
 ) -> None:
     """Measure what each lever saves on your own documents, at what quality.
 
     An extractive answerer stands in for the model: no key is needed and nothing is sent anywhere.
     """
     from ragopt.benchmarks.evidence import from_user
+    from ragopt.benchmarks.road.recorded import recorded_load, recorded_log
     from ragopt.benchmarks.savings import measure_savings
     from ragopt.benchmarks.savings_report import Load, SavingsOptions
     from ragopt.chunk import chunk_documents
     from ragopt.documents import load_documents
     from ragopt.questions import read_questions
 
-    check_writable(json, html, inputs=(questions, prices))
+    check_writable(json, html, inputs=(questions, prices, Path(traffic), Path(arrivals)))
     console = Console(emoji=False)
     if not watched(console, quiet=quiet):
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries that load models
-    billing = billing_for(model, prices)
-    asked = read_questions(questions)
+    billing = common.billing_for(model, prices)
+    asked, log = read_questions(questions), recorded_log(traffic)
+    load = recorded_load(arrivals, Load(questions_per_month=questions_per_month))
     with progress_bars(console, quiet=quiet) as progress:
         loaded = load_documents(
             docs, on_progress=lambda done, total: progress("read documents", done, total)
@@ -114,7 +105,8 @@ def savings(
                 'each an "answer" quoted from the documents, or the "gold" document\'s name'
             )
         options = SavingsOptions(
-            load=Load(questions_per_month=questions_per_month, vectors=vectors or len(chunks)),
+            load=replace(load, vectors=vectors or len(chunks)),
+            traffic=traffic,
             requests=requests,
             zipf=zipf,
             threshold=threshold,
@@ -129,6 +121,7 @@ def savings(
             vectors=_embed(model_of_text, chunks, progress, console),
             billing=billing,
             options=options,
+            log=log,
             about=_about(docs, loaded, without_evidence),
             progress=progress,
         )
@@ -163,7 +156,7 @@ def _embed(
         return embed_chunks(embedder, chunks, store=store, progress=progress)
     except (StorageError, StoreBusy, IndexCorrupt) as error:
         console.print(
-            f"[yellow]embeddings are not kept:[/] {escape(message(error))}", soft_wrap=True
+            f"[yellow]embeddings are not kept:[/] {escape(common.message(error))}", soft_wrap=True
         )
         return embed_chunks(embedder, chunks, progress=progress)
 

@@ -34,7 +34,7 @@ def test_help_names_every_command(arguments: list[str], capsys: pytest.CaptureFi
     assert status == (0 if arguments else 2)
     shown = out + err
     assert "Usage:" in shown
-    for word in ("demo", "savings", "--version", "--help"):
+    for word in ("demo", "savings", "bench", "diff", "report", "--version", "--help"):
         assert word in shown
     assert "\x1b" not in shown
 

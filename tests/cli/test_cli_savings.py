@@ -184,12 +184,31 @@ def test_the_load_is_what_was_asked_for(here: Callable[..., Said], place: Place)
     assert "7 questions a month over 5,000,000 vectors" in " ".join(said.out.split())
     assert "33 requests, Zipf exponent 0, seed 0" in " ".join(said.out.split())
     found = place.figures()
-    assert found["options"]["load"] == {"questions_per_month": 7, "vectors": 5_000_000}
+    load = found["options"]["load"]
+    assert (load["questions_per_month"], load["vectors"]) == (7, 5_000_000)
     bill = found["baseline"]["bill"]
     infrastructure = bill["ram"] + bill["disk"] + bill["vcpu"]
     assert found["baseline"]["usd_per_1000"] == pytest.approx(
         (bill["tokens"] + infrastructure) / 7 * 1000
     )
+
+
+def test_traffic_and_arrivals_may_be_recorded_ones(here: Callable[..., Said], place: Place) -> None:
+    (place.folder / "log.txt").write_text("one\ntwo\none\n", "utf-8")
+    rows = [f"2023-11-16 18:{minute:02}:00,100,210" for minute in (1, 2, 3, 4, 5, 5, 5)]
+    trace = "\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows])
+    (place.folder / "trace.csv").write_text(trace, "utf-8")
+    said = here(json="figures.json", traffic="log.txt", arrivals="trace.csv")
+    assert said.status == 0, said.err
+    told = " ".join(said.out.split())
+    assert "3 requests, repeated as in" in told
+    assert "in the busiest minute as in the mean one, 210 output tokens an answer" in told
+    found = place.figures()
+    assert found["baseline"]["output_tokens"] == 210
+    assert found["options"]["load"]["peak_factor"] == pytest.approx(3 / (7 / 240 * 60))
+    refused = here(traffic="trace.csv")
+    assert refused.status != 0
+    assert "query log" in refused.err
 
 
 def test_smaller_chunks_are_more_chunks(here: Callable[..., Said], place: Place) -> None:
