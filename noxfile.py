@@ -59,7 +59,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def notebooks(session: nox.Session) -> None:
     """Execute every notebook."""
-    install(session, "--editable", ".", "nbclient", "nbformat", "ipykernel")
+    install(session, "--editable", ".[plot]", "nbclient", "nbformat", "ipykernel")
     for notebook in sorted((HERE / "notebooks").glob("*.ipynb")):
         session.run("python", str(HERE / "notebooks" / "execute.py"), str(notebook))
 

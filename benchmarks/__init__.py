@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ragopt.benchmarks.evidence import EvalItem
     from ragopt.benchmarks.index import IndexBenchOptions, bench_index
     from ragopt.benchmarks.road import SavingsBenchOptions, bench_savings
+    from ragopt.benchmarks.road.savings import measure_savings
+    from ragopt.benchmarks.road.savings_report import Load, SavingsOptions, SavingsReport
+    from ragopt.benchmarks.road.traffic import Traffic, zipf_traffic
     from ragopt.benchmarks.rows import BenchResult, Row
-    from ragopt.benchmarks.savings import measure_savings
-    from ragopt.benchmarks.savings_report import Load, SavingsOptions, SavingsReport
-    from ragopt.benchmarks.traffic import Traffic, zipf_traffic
 
 _HOMES = {
     "BenchResult": "ragopt.benchmarks.rows",
@@ -34,20 +34,20 @@ _HOMES = {
     "DiffOptions": "ragopt.benchmarks.diff",
     "EvalItem": "ragopt.benchmarks.evidence",
     "IndexBenchOptions": "ragopt.benchmarks.index",
-    "Load": "ragopt.benchmarks.savings_report",
+    "Load": "ragopt.benchmarks.road.savings_report",
     "RerankBenchOptions": "ragopt.benchmarks.context",
     "Row": "ragopt.benchmarks.rows",
     "SavingsBenchOptions": "ragopt.benchmarks.road",
-    "SavingsOptions": "ragopt.benchmarks.savings_report",
-    "SavingsReport": "ragopt.benchmarks.savings_report",
-    "Traffic": "ragopt.benchmarks.traffic",
+    "SavingsOptions": "ragopt.benchmarks.road.savings_report",
+    "SavingsReport": "ragopt.benchmarks.road.savings_report",
+    "Traffic": "ragopt.benchmarks.road.traffic",
     "bench_cache": "ragopt.benchmarks.cache",
     "bench_compress": "ragopt.benchmarks.context",
     "bench_index": "ragopt.benchmarks.index",
     "bench_rerank": "ragopt.benchmarks.context",
     "bench_savings": "ragopt.benchmarks.road",
-    "measure_savings": "ragopt.benchmarks.savings",
-    "zipf_traffic": "ragopt.benchmarks.traffic",
+    "measure_savings": "ragopt.benchmarks.road.savings",
+    "zipf_traffic": "ragopt.benchmarks.road.traffic",
 }
 
 __all__ = [

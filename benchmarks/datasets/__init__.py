@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragopt.benchmarks.datasets.loading import data_folder, describe, load, names
+    from ragopt.benchmarks.datasets.loading import data_folder, describe, here, load, names
     from ragopt.benchmarks.datasets.types import (
         Context,
         ContextSet,
@@ -34,6 +34,7 @@ _HOMES = {
     "VectorSet": _TYPES,
     "data_folder": _LOADING,
     "describe": _LOADING,
+    "here": _LOADING,
     "load": _LOADING,
     "names": _LOADING,
 }
@@ -51,6 +52,7 @@ __all__ = [
     "VectorSet",
     "data_folder",
     "describe",
+    "here",
     "load",
     "names",
 ]

@@ -22,7 +22,7 @@ from ragopt.benchmarks.datasets.types import (
 )
 from ragopt.errors import InputError
 
-__all__ = ["data_folder", "describe", "kind_of", "load", "names", "names_with_vectors"]
+__all__ = ["data_folder", "describe", "here", "kind_of", "load", "names", "names_with_vectors"]
 
 _VARIABLE = "RAGOPT_DATA"
 _KIND_OF: dict[type, str] = {
@@ -118,6 +118,18 @@ def describe(what: str | Dataset) -> str:
     entry = CATALOGUE[what]
     place = f"${_VARIABLE}/{entry.files[0]}" if entry.files else "ships with ragopt"
     return f"{what}: {entry.about} ({entry.kind}, {place})"
+
+
+def here(name: str) -> bool:
+    """Whether the files of a named dataset are there.
+
+    Raises:
+        InputError: no dataset of this name.
+    """
+    if name not in CATALOGUE:
+        raise InputError(_unknown(name))
+    folder, files = data_folder(), CATALOGUE[name].files
+    return not files or (folder is not None and all(_there(folder / file) for file in files))
 
 
 def _named(name: str, entry: Entry, kind: str | None, folder: Path | None) -> Dataset:

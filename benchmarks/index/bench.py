@@ -17,7 +17,7 @@ from ragopt.benchmarks.index.candidates import Candidate, candidates
 from ragopt.benchmarks.index.curves import curves
 from ragopt.benchmarks.index.figures import rows_of
 from ragopt.benchmarks.index.measuring import PHASES, Measuring
-from ragopt.benchmarks.index.operating import at_equal_recall
+from ragopt.benchmarks.index.operating import equal_recalls
 from ragopt.benchmarks.index.options import IndexBenchOptions
 from ragopt.benchmarks.index.place import place_of, sweep
 from ragopt.benchmarks.index.rederive import recheck
@@ -140,13 +140,7 @@ def _details(
         "device": device,
         "candidates": [one["facts"] for one in measured],
         "points": points,
-        "at_equal_recall": [
-            figures
-            for family in families
-            for figures in at_equal_recall(
-                [point for point in points if point["family"] == family], family
-            )
-        ],
+        "at_equal_recall": equal_recalls(points, families),
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ragopt.benchmarks.index.truth import recalls_of
 from ragopt.quality import Floor, mean_lower
 
-__all__ = ["at_equal_recall", "judge_point", "operating_value"]
+__all__ = ["at_equal_recall", "equal_recalls", "judge_point", "operating_value"]
 
 TARGETS = (0.90, 0.95, 0.98, 0.99)
 """Recalls at which figures are interpolated."""
@@ -60,6 +60,19 @@ def operating_value(points: Sequence[Mapping[str, Any]], floor: Floor) -> int | 
             break
         value = int(point["value"])
     return value
+
+
+def equal_recalls(
+    points: Sequence[Mapping[str, Any]], families: Sequence[str]
+) -> list[dict[str, Any]]:
+    """`at_equal_recall` of every family, in their order."""
+    return [
+        figures
+        for family in families
+        for figures in at_equal_recall(
+            [point for point in points if point["family"] == family], family
+        )
+    ]
 
 
 def at_equal_recall(points: Sequence[Mapping[str, Any]], family: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ragopt.benchmarks.index.curves import curves
 from ragopt.benchmarks.index.figures import check_parts, rows_of
-from ragopt.benchmarks.index.operating import judge_point, operating_value
+from ragopt.benchmarks.index.operating import equal_recalls, judge_point, operating_value
 from ragopt.benchmarks.rows import BenchResult, Row
 from ragopt.errors import InputError
 from ragopt.quality import Floor
@@ -51,6 +51,9 @@ def _complaints(result: BenchResult) -> Iterator[str]:
         return
     if not _same(plain(details["curves"]), plain(curves(details))):
         yield "the curves are not those of the points"
+    families = [facts["family"] for facts in details["candidates"]]
+    if not _same(plain(details["at_equal_recall"]), equal_recalls(details["points"], families)):
+        yield "the figures at equal recall are not those of the points"
 
 
 def _parts(result: BenchResult) -> Iterator[str]:

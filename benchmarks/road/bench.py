@@ -10,8 +10,8 @@ from ragopt.benchmarks.common import about, chosen
 from ragopt.benchmarks.road.curves import curves
 from ragopt.benchmarks.road.part import part_of
 from ragopt.benchmarks.road.recorded import recorded_load, recorded_log
+from ragopt.benchmarks.road.savings_report import LEVERS, Load, SavingsOptions, SavingsReport
 from ragopt.benchmarks.rows import BenchResult, Row
-from ragopt.benchmarks.savings_report import LEVERS, Load, SavingsOptions, SavingsReport
 from ragopt.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def bench_savings(
         InputError: a dataset without questions that can be judged, too few of them, a model
             without a price, or names of traffic or arrivals that are something else.
     """
-    from ragopt.benchmarks.savings import measure_savings
+    from ragopt.benchmarks.road.savings import measure_savings
     from ragopt.corpus import embed_chunks
 
     options = options or SavingsBenchOptions()
@@ -152,7 +152,7 @@ def savings_report(result: BenchResult) -> SavingsReport:
     Raises:
         InputError: a result of another bench, or one without a whole report.
     """
-    from ragopt.benchmarks.savings_read import read_report
+    from ragopt.benchmarks.road.savings_read import read_report
 
     if result.bench != "savings":
         raise InputError(f"a result of the {result.bench} bench, expected one of savings")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ragopt.benchmarks.savings_report import SavingsReport, TuningPoint
+from ragopt.benchmarks.road.savings_report import SavingsReport, TuningPoint
 
 __all__ = ["curves"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ragopt.benchmarks.datasets.types import QueryLog, TraceSet
-from ragopt.benchmarks.savings_report import Load
+from ragopt.benchmarks.road.savings_report import Load
 from ragopt.errors import InputError
 
 __all__ = ["load_like", "peak_factor", "recorded_load", "recorded_log"]

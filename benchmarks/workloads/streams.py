@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.benchmarks.datasets.types import IntentSet, LabelledPair, PairSet, QueryLog
-from ragopt.benchmarks.traffic import Request
+from ragopt.benchmarks.road.traffic import Request
 from ragopt.cache import normalise
 from ragopt.errors import InputError
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from ragopt.cli import common
 from ragopt.cli.common import Html, Json, Quiet, Seed
-from ragopt.cli.output import check_writable
+from ragopt.cli.output import check_writable, deliver
 from ragopt.cli.progress import progress_bars, watched
 from ragopt.errors import InputError
-from ragopt.storage import atomic_write
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.datasets import Dataset
@@ -239,7 +239,7 @@ def savings(
     An extractive answerer stands in for the model: no key is needed and nothing is sent anywhere.
     """
     from ragopt.benchmarks.road import SavingsBenchOptions, bench_savings
-    from ragopt.benchmarks.savings_report import Load
+    from ragopt.benchmarks.road.savings_report import Load
 
     options = SavingsBenchOptions(
         only=_names(only),
@@ -266,6 +266,21 @@ def savings(
     _bench(dataset, run, json=json, html=html, quiet=quiet, inputs=inputs)
 
 
+@bench.command()
+def datasets() -> None:
+    """List the datasets that --dataset knows by name, and which of them are here."""
+    from ragopt.benchmarks.datasets import data_folder, describe, here, names
+
+    console = Console(emoji=False)
+    for name in names():
+        missing = "" if here(name) else "  [yellow]not here[/]"
+        console.print(escape(describe(name)) + missing, highlight=False, soft_wrap=True)
+    folder = data_folder()
+    told = "RAGOPT_DATA is not set" if folder is None else f"RAGOPT_DATA is {folder}"
+    told += "; --dataset takes files and folders of your own too"
+    console.print(told, highlight=False, markup=False, soft_wrap=True)
+
+
 def _bench(
     name: str,
     run: Callable[[Dataset, Progress], BenchResult],
@@ -287,7 +302,7 @@ def _bench(
         loaded = load(name)
         progress(f"read {name}", 1, 1)
         result = run(loaded, progress)
-    _deliver(result, console, json=json, html=html)
+    deliver(result, console, json_path=json, html_path=html)
 
 
 def _names(only: str) -> tuple[str, ...]:
@@ -329,23 +344,3 @@ def _embedder(name: str, dataset: Dataset, progress: Progress) -> Embedder | Non
         embedder = SentenceTransformerEmbedder(name)
     progress("make the embedder", 1, 1)
     return embedder
-
-
-def _deliver(
-    result: BenchResult, console: Console, *, json: Path | None, html: Path | None
-) -> None:
-    """Write what was asked for and print the result: also where a file cannot be written."""
-    from ragopt.report.bench_table import print_bench
-
-    written = []
-    try:
-        if json is not None:
-            result.write(json)
-            written.append(f"Figures written to {json}")
-        if html is not None:
-            atomic_write(html, result.to_html().encode(errors="replace"))
-            written.append(f"Report page written to {html}")
-    finally:
-        print_bench(result, console)
-        for words in written:
-            console.print(words, highlight=False, markup=False, soft_wrap=True)

@@ -35,8 +35,8 @@ def demo(
     answerer stands in for the model, so that quality is measured on what the model would be given.
     """
     from ragopt.benchmarks.embedded import load_embedded
-    from ragopt.benchmarks.savings import measure_savings
-    from ragopt.benchmarks.savings_report import Load, SavingsOptions
+    from ragopt.benchmarks.road.savings import measure_savings
+    from ragopt.benchmarks.road.savings_report import Load, SavingsOptions
     from ragopt.corpus import embed_chunks
     from ragopt.embed import LSAEmbedder
     from ragopt.rerank.base import passage

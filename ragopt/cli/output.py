@@ -1,4 +1,4 @@
-"""What both commands do with a finished report: write it, print it, say where it is."""
+"""What commands do with a finished result: write it, print it, say where it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 
@@ -15,9 +15,12 @@ from ragopt.errors import InputError
 from ragopt.storage import atomic_write, storage_errors
 
 if TYPE_CHECKING:
-    from ragopt.benchmarks.savings_report import SavingsReport
+    from ragopt.benchmarks.road.savings_report import SavingsReport
+    from ragopt.benchmarks.rows import BenchResult
 
-__all__ = ["check_writable", "deliver"]
+__all__ = ["Result", "check_writable", "deliver", "own_report", "show"]
+
+Result: TypeAlias = "SavingsReport | BenchResult"
 
 
 def check_writable(*paths: Path | None, inputs: Iterable[Path | None] = ()) -> None:
@@ -55,7 +58,7 @@ def _check_place(path: Path) -> None:
 
 
 def deliver(
-    report: SavingsReport, console: Console, *, json_path: Path | None, html_path: Path | None
+    result: Result, console: Console, *, json_path: Path | None, html_path: Path | None
 ) -> None:
     """Write the files that were asked for, each atomically, and print the report.
 
@@ -64,26 +67,49 @@ def deliver(
     Raises:
         StorageError: a file cannot be written; a former one still stands.
     """
-    from ragopt.report.savings_table import print_savings
-
+    shown = own_report(result)
     written: list[str] = []
     try:
-        written.extend(_write(report, json_path=json_path, html_path=html_path))
+        written.extend(_write(result, shown, json_path=json_path, html_path=html_path))
     finally:
-        print_savings(report, console)
+        show(shown, console)
         for words in written:
             console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
+def own_report(result: Result) -> Result:
+    """A savings result has a page and a table of its own, where it holds the whole report."""
+    from ragopt.benchmarks.road.savings_read import read_report
+    from ragopt.benchmarks.rows import BenchResult
+
+    if not isinstance(result, BenchResult) or result.bench != "savings":
+        return result
+    if "baseline" not in result.details:
+        return result
+    return read_report({**result.details, "about": result.about})
+
+
+def show(shown: Result, console: Console) -> None:
+    """Print a result as what it is."""
+    from ragopt.benchmarks.rows import BenchResult
+    from ragopt.report.bench_table import print_bench
+    from ragopt.report.savings_table import print_savings
+
+    if isinstance(shown, BenchResult):
+        print_bench(shown, console)
+    else:
+        print_savings(shown, console)
+
+
 def _write(
-    report: SavingsReport, *, json_path: Path | None, html_path: Path | None
+    result: Result, shown: Result, *, json_path: Path | None, html_path: Path | None
 ) -> Iterator[str]:
     """Write each file; what was written, in words."""
     if json_path is not None:
-        text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n"
         # A file name may hold bytes that are no UTF-8: as \udcff they are JSON all the same.
         atomic_write(json_path, text.encode(errors="backslashreplace"))
         yield f"Figures written to {json_path}"
     if html_path is not None:
-        atomic_write(html_path, report.to_html().encode(errors="replace"))
+        atomic_write(html_path, shown.to_html().encode(errors="replace"))
         yield f"Report page written to {html_path}"

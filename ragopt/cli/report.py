@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from ragopt.cli.common import Html
-from ragopt.cli.output import check_writable
-
-if TYPE_CHECKING:
-    from ragopt.benchmarks.rows import BenchResult
-    from ragopt.benchmarks.savings_report import SavingsReport
+from ragopt.cli.output import check_writable, own_report, show
 
 __all__ = ["report"]
 
@@ -50,7 +46,7 @@ def report(
     problems = rechecked(result)
     if problems:
         raise InputError(f"{run} does not fit its own figures: {'; '.join(problems[:3])}")
-    shown = _own_report(result) or result
+    shown = own_report(result)
     written = []
     if html is not None:
         atomic_write(html, shown.to_html().encode(errors="replace"))
@@ -58,26 +54,6 @@ def report(
     if github_benchmark is not None:
         written.extend(write_github(result, github_benchmark, timings=timings))
     console = Console(emoji=False)
-    _print(shown, console)
+    show(shown, console)
     for path in written:
         console.print(f"Written to {path}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _own_report(result: BenchResult) -> SavingsReport | None:
-    """A savings result has a page and a table of its own, where it holds the whole report."""
-    from ragopt.benchmarks.savings_read import read_report
-
-    if result.bench != "savings" or "baseline" not in result.details:
-        return None
-    return read_report({**result.details, "about": result.about})
-
-
-def _print(shown: BenchResult | SavingsReport, console: Console) -> None:
-    from ragopt.benchmarks.rows import BenchResult
-    from ragopt.report.bench_table import print_bench
-    from ragopt.report.savings_table import print_savings
-
-    if isinstance(shown, BenchResult):
-        print_bench(shown, console)
-    else:
-        print_savings(shown, console)

@@ -20,7 +20,7 @@ from ragopt.errors import IndexCorrupt, InputError, StorageError, StoreBusy
 from ragopt.report.figures import clean
 
 if TYPE_CHECKING:
-    from ragopt.benchmarks.savings_report import SavingsOptions
+    from ragopt.benchmarks.road.savings_report import SavingsOptions
     from ragopt.chunk import Chunk
     from ragopt.corpus import Progress
     from ragopt.documents import Loaded
@@ -79,8 +79,8 @@ def savings(
     """
     from ragopt.benchmarks.evidence import from_user
     from ragopt.benchmarks.road.recorded import recorded_load, recorded_log
-    from ragopt.benchmarks.savings import measure_savings
-    from ragopt.benchmarks.savings_report import Load, SavingsOptions
+    from ragopt.benchmarks.road.savings import measure_savings
+    from ragopt.benchmarks.road.savings_report import Load, SavingsOptions
     from ragopt.chunk import chunk_documents
     from ragopt.documents import load_documents
     from ragopt.questions import read_questions
@@ -185,7 +185,7 @@ def _say_what_was_read(
 
 def _enough(options: SavingsOptions) -> int:
     """How many questions it takes until an unseen loss is bounded below what quality may lose."""
-    from ragopt.benchmarks.savings_report import HELD_POINTS
+    from ragopt.benchmarks.road.savings_report import HELD_POINTS
 
     reported = math.floor(math.log(1 - options.confidence) / math.log(1 + HELD_POINTS)) + 1
     return math.ceil(reported / (1 - options.tuning_ratio))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ragopt.benchmarks.rows import metric_of
 from ragopt.errors import InputError
 from ragopt.report.bench_curves import Curve, curves_of
+from ragopt.report.bench_equal import NOTE, TITLE, equal_recall
 from ragopt.report.bench_svg import lines
 from ragopt.report.bench_words import (
     Table,
@@ -96,6 +97,7 @@ def _body(result: BenchResult) -> list[str]:
             "The best of a column is bold; intervals stand below.",
         ),
         _table(table, timed, "Speed", "Of this machine, at this moment."),
+        _equal(result),
         _missing(result),
     ]
 
@@ -141,6 +143,27 @@ def _table(table: Table, metrics: Sequence[str], title: str, note: str) -> str:
     )
     return (
         f'<h2>{title}</h2><p class="note">{note}</p><div class="scroll"><table>'
+        f'<thead><tr><th scope="col">Candidate</th>{heads}</tr></thead><tbody>{rows}</tbody>'
+        "</table></div>"
+    )
+
+
+def _equal(result: BenchResult) -> str:
+    equal = equal_recall(result)
+    if equal is None:
+        return ""
+    heads = "".join(f'<th scope="col">{_text(words)}</th>' for words in equal.heads)
+    rows = "".join(
+        f'<tr><th scope="row"><span class="name">{_text(name)}</span></th>'
+        + "".join(
+            f'<td data-label="{_text(words)}"><span>{_text(figure)}</span></td>'
+            for words, figure in zip(equal.heads, equal.cells(name), strict=True)
+        )
+        + "</tr>"
+        for name in equal.qps
+    )
+    return (
+        f'<h2>{TITLE}</h2><p class="note">{NOTE}</p><div class="scroll"><table>'
         f'<thead><tr><th scope="col">Candidate</th>{heads}</tr></thead><tbody>{rows}</tbody>'
         "</table></div>"
     )

@@ -86,7 +86,7 @@ def bench_figure(result: BenchResult, *, only: Sequence[str] = ()) -> Any:
         expected = f"some of {', '.join(known)}" if known else "a result with curves"
         raise InputError(f"plot(only={list(only)!r}): expected {expected}")
     figure, axes = pyplot.subplots(
-        len(curves), 1, figsize=(9, 5 * len(curves)), squeeze=False, layout="constrained"
+        len(curves), 1, figsize=(11, 5 * len(curves)), squeeze=False, layout="constrained"
     )
     pyplot.close(figure)  # or notebooks would show it twice, and loops keep every one in memory
     style = {name: place for place, name in enumerate(known)}
@@ -100,7 +100,7 @@ def _draw(curve: Curve, axes: Any, style: dict[str, int], only: Sequence[str]) -
         if only and line.name not in only:
             continue
         place = style[line.name]
-        colour, marker = f"C{place % 10}", _MARKERS[place % len(_MARKERS)]
+        colour, marker = _colour(place), _MARKERS[place % len(_MARKERS)]
         points = [point for point in line.points if _drawn(curve, point.x, point.y)]
         xs, ys = [point.x for point in points], [point.y for point in points]
         size = 5 if len(points) <= 40 else 0
@@ -120,7 +120,15 @@ def _draw(curve: Curve, axes: Any, style: dict[str, int], only: Sequence[str]) -
     axes.set_xlabel(_label(curve.x, "→", "←"))
     axes.set_ylabel(_label(curve.y, "↑", "↓"))
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))  # hides no point
+
+
+def _colour(place: int) -> str:
+    """Ten colours, then their darker halves."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    plain = to_rgb(f"C{place % 10}")
+    return to_hex([part / (1 + place // 10 % 3) for part in plain])
 
 
 def _intervals(axes: Any, curve: Curve, points: Sequence[Any], colour: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ragopt.report.bench_equal import NOTE, TITLE, EqualRecall, equal_recall
 from ragopt.report.bench_words import (
     best_of,
     cell,
@@ -47,6 +48,10 @@ def print_bench(result: BenchResult, console: Console) -> None:
     for columns in blocks(table, console.width):
         console.print()
         console.print(_block(table, columns, console))
+    if (equal := equal_recall(result)) is not None:
+        console.print()
+        console.print(Text(said(f"{TITLE}. {NOTE}", console), style="dim"))
+        console.print(_equal(equal, console))
     for title, lines in (("not measured", not_measured(result)), ("", _below(result))):
         if lines:
             console.print()
@@ -141,6 +146,19 @@ def _block(table: Figures, columns: Sequence[Column], console: Console) -> Rende
             for column in columns
         )
         shown.add_row(Text(said(_name(name), console)), *figures)
+    return shown
+
+
+def _equal(equal: EqualRecall, console: Console) -> RenderableType:
+    from rich.text import Text
+
+    shown = ruled(console)
+    shown.add_column("", overflow="fold")
+    for words in equal.heads:
+        shown.add_column(words, justify="right", no_wrap=True)
+    for name in equal.qps:
+        cells = (Text(said(figure, console)) for figure in equal.cells(name))
+        shown.add_row(Text(said(_name(name), console)), *cells)
     return shown
 
 

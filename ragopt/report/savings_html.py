@@ -41,7 +41,7 @@ from ragopt.report.savings_words import (
 from ragopt.report.svg import ParetoPoint, pareto, waterfall
 
 if TYPE_CHECKING:
-    from ragopt.benchmarks.savings_report import LeverResult, SavingsReport
+    from ragopt.benchmarks.road.savings_report import LeverResult, SavingsReport
 
 __all__ = ["savings_fragment", "savings_page"]
 
@@ -184,7 +184,7 @@ def _pareto(report: SavingsReport) -> str:
 
 def _floor(report: SavingsReport) -> tuple[float | None, str]:
     """The floor on the tuning questions; known only where the baseline was measured on them."""
-    from ragopt.benchmarks.savings_report import HELD_POINTS
+    from ragopt.benchmarks.road.savings_report import HELD_POINTS
 
     for point in report.tuning:
         if point.lever == "baseline":

@@ -34,7 +34,7 @@ from ragopt.report.terminal import said, utf
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from ragopt.benchmarks.savings_report import LeverResult, SavingsReport
+    from ragopt.benchmarks.road.savings_report import LeverResult, SavingsReport
 
 __all__ = ["print_savings"]
 

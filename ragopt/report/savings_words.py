@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ragopt.report.figures import MINUS, change, clean, count, dollars, percent, points, ratio
 
 if TYPE_CHECKING:
-    from ragopt.benchmarks.savings_report import LeverResult, SavingsReport
+    from ragopt.benchmarks.road.savings_report import LeverResult, SavingsReport
 
 __all__ = [
     "QUALITIES",
@@ -179,7 +179,7 @@ def traps_sentence(traps: Mapping[str, Any]) -> str:
 
 def held_means(report: SavingsReport) -> str:
     """What *held* promises, in the figures of this run."""
-    from ragopt.benchmarks.savings_report import HELD_POINTS
+    from ragopt.benchmarks.road.savings_report import HELD_POINTS
 
     return (
         "Evidence recall is the share of questions whose evidence stood in the prompt, answer "

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ragopt.benchmarks.evidence import EvalItem
-from ragopt.benchmarks.levers import Workbench
+from ragopt.benchmarks.road.levers import Workbench
 from ragopt.chunk import Chunk, Document, chunk_documents
 from ragopt.corpus import embed_chunks
 from ragopt.embed import LSAEmbedder

@@ -139,6 +139,24 @@ def test_the_savings_bench_on_the_embedded_corpus(bench: Run) -> None:
     assert "gpt-5-mini" in str(result.about["price"])
 
 
+def test_datasets_are_listed_with_those_that_are_missing(
+    bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAGOPT_DATA", raising=False)
+    lines = bench("datasets").out.splitlines()
+    (embedded,) = [line for line in lines if line.startswith("embedded: ")]
+    assert "not here" not in embedded
+    assert all("not here" in line for line in lines[:-1] if line != embedded)
+    assert lines[-1].startswith("RAGOPT_DATA is not set")
+    (tmp_path / "data" / "traces").mkdir(parents=True)
+    (tmp_path / "data" / "traces" / "azure2023_conv.csv").write_text("a", "utf-8")
+    monkeypatch.setenv("RAGOPT_DATA", str(tmp_path / "data"))
+    *lines, last = bench("datasets").out.splitlines()
+    there = {line.partition(":")[0] for line in lines if "not here" not in line}
+    assert there == {"embedded", "azure2023_conv"}
+    assert last.startswith(f"RAGOPT_DATA is {tmp_path / 'data'}; ")
+
+
 # Refusing ---------------------------------------------------------------------------------
 
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 import ragopt
+from ragopt.benchmarks.diff import read_run, rechecked
+from ragopt.benchmarks.readme_figures import PAGES, filled, main
+from ragopt.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 
-FIGURES = {
-    "usd_ratio": "{:.2f}x",
-    "input_tokens_ratio": "{:.2f}x",
-    "ram_ratio": "{:.3f}x",
-    "quality_diff": "{:+.1%}",
-    "quality_diff_lower": "{:+.1%}",
-}
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def blocks(language: str) -> list[str]:
@@ -57,17 +56,81 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert command in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
 
 
-def test_the_table_is_that_of_the_recorded_run() -> None:
-    recorded = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text("utf-8"))
-    values = {row["name"]: row["value"] for row in recorded["rows"]}
-    table = README.partition("## What is measured")[2]
-    for lever, title in (("index", "compact index"), ("combined", "**combined**")):
-        (row,) = [line for line in table.splitlines() if line.startswith(f"| {title} |")]
-        cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
-        figures = {name: values[f"savings/{lever}/{name}"] for name in FIGURES}
-        assert cells == [FIGURES[name].format(value) for name, value in figures.items()]
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_are_those_of_the_result_files(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert filled(text, RESULTS) == text
+
+
+def test_every_table_stands_somewhere() -> None:
+    assert tables(README) == "demo index cache compress savings".split()
+    assert tables((ROOT / "docs" / "benchmarks.md").read_text("utf-8")) == ["rerank"]
+
+
+def tables(text: str) -> list[str]:
+    return re.findall(r"<!-- table (\w+) -->", text)
+
+
+def test_a_figure_changed_in_the_readme_is_noticed() -> None:
+    place = README.index("| hnswlib (")
+    digit = re.compile(r"\d").search(README, README.index("|", place + 2))
+    assert digit is not None
+    other = "8" if digit[0] == "7" else "7"
+    changed = README[: digit.start()] + other + README[digit.end() :]
+    assert filled(changed, RESULTS) == README
+
+
+def test_a_figure_changed_in_a_result_makes_no_table(tmp_path: Path) -> None:
+    for file in RESULTS.glob("*.json"):
+        shutil.copy(file, tmp_path)
+    content = json.loads((tmp_path / "rerank_msmarco_dl19.json").read_text("utf-8"))
+    content["rows"][0]["value"] = 0.9
+    (tmp_path / "rerank_msmarco_dl19.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(InputError, match="the digest does not fit"):
+        filled("<!-- table rerank -->\n<!-- end -->", tmp_path)
+
+
+def test_a_table_of_no_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="table prices: expected one of cache"):
+        filled("<!-- table prices -->\n<!-- end -->", tmp_path)
+
+
+def test_the_pages_are_written_by_one_command(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for page in PAGES:
+        text = (ROOT / page).read_text("utf-8")
+        empty = re.sub(r"(<!-- table \w+ -->\n).*?(?=<!-- end)", r"\1", text, flags=re.DOTALL)
+        assert empty != text
+        (tmp_path / page).write_text(empty, "utf-8")
+    main([str(tmp_path), "--results", str(RESULTS)])
+    for page in PAGES:
+        assert (tmp_path / page).read_text("utf-8") == (ROOT / page).read_text("utf-8")
+    (picture,) = re.findall(r"!\[[^]]+\]\((docs/\w+\.svg)\)", README)
+    for drawn in (tmp_path / picture, ROOT / picture):
+        assert {"hnswlib", "diskannpy", "usearch-view"} <= words_of(drawn)
+
+
+def words_of(picture: Path) -> set[str]:
+    return set(re.findall(r">([^<>]+)</text>", picture.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.json")), ids=lambda file: file.stem)
+def test_every_result_says_what_it_rests_on(file: Path) -> None:
+    result = read_run(file)
+    assert rechecked(result) == []
+    about = result.about
+    assert about["command"].startswith("ragopt ")
+    assert about["command"].endswith(f"--json benchmarks/results/{file.name}")
+    assert "--quick" not in about["command"]
+    assert datetime.fromisoformat(about["created"]).tzinfo is not None
+    assert about["data_hash"]
+    assert about["seed"] == 0
+    environment = about["environment"]
+    assert environment["cpu"]
+    assert environment["cpu_flags"]
+    assert environment["kernel"]
+    assert environment["packages"]["numpy"]
 
 
 def test_the_readme_is_finished_and_not_too_long() -> None:
-    assert not re.search(r"DEMO_[A-Z]+", README)
     assert len(README.splitlines()) < 220

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ragopt.benchmarks.savings_report import (
+from ragopt.benchmarks.road.savings_report import (
     Bill,
     LeverResult,
     Load,

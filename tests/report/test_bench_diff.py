@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ragopt.benchmarks import diff_read
 from ragopt.benchmarks.diff import Change, Diff, DiffOptions, diff
-from ragopt.benchmarks.diff_prices import price_changes, unit_prices
-from ragopt.benchmarks.diff_read import read_run, rechecked, why_incomparable
+from ragopt.benchmarks.diff import read as diff_read
+from ragopt.benchmarks.diff.prices import price_changes, unit_prices
+from ragopt.benchmarks.diff.read import read_run, rechecked, why_incomparable
 from ragopt.benchmarks.rows import METRICS, BenchResult, Row
 from ragopt.errors import InputError
 from ragopt.report.bench_diff import diff_markdown, print_diff, summary

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ragopt.benchmarks.savings_report import SavingsReport, TuningPoint
+from ragopt.benchmarks.road.savings_report import SavingsReport, TuningPoint
 from ragopt.report.savings_html import savings_fragment, savings_page
 from ragopt.report.savings_words import served_wrong
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from ragopt.benchmarks.savings_report import SavingsReport
+from ragopt.benchmarks.road.savings_report import SavingsReport
 from ragopt.report.savings_table import print_savings
 
 Bent = Mapping[str, Callable[[SavingsReport], SavingsReport]]

@@ -145,6 +145,13 @@ def test_a_prettier_curve_is_noticed(graded):
     assert recheck(resealed(content)) == ["the curves are not those of the points"]
 
 
+def test_prettier_figures_at_equal_recall_are_noticed(graded):
+    content = plain(graded)
+    content["details"]["at_equal_recall"][0]["qps"] *= 2
+    (told,) = recheck(resealed(content))
+    assert told == "the figures at equal recall are not those of the points"
+
+
 def test_every_point_is_drawn_and_the_operating_one_marked(graded):
     sweeps, memory = curves_of(graded)
     assert [line.name for line in sweeps.lines] == ["graded"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragopt.benchmarks.datasets.types import Context, ContextSet, RetrievalSet
 from ragopt.benchmarks.road import SavingsBenchOptions
-from ragopt.benchmarks.savings_report import Load
+from ragopt.benchmarks.road.savings_report import Load
 
 if TYPE_CHECKING:
     from conftest import SmallCorpus

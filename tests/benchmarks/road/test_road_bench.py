@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from road_made import LOAD, QUESTIONS, contexts, judged, options
 
-from ragopt.benchmarks.diff_read import rechecked
+from ragopt.benchmarks.diff.read import rechecked
 from ragopt.benchmarks.road import SavingsBenchOptions, bench_savings, savings_report
+from ragopt.benchmarks.road.savings_report import LEVERS
+from ragopt.benchmarks.road.tuner import Tuner
 from ragopt.benchmarks.rows import METRICS, BenchResult, Row, metric_of
-from ragopt.benchmarks.savings_report import LEVERS
-from ragopt.benchmarks.tuner import Tuner
 from ragopt.errors import InputError
 from ragopt.pipeline import Billing
 from ragopt.report.bench_curves import curves_of
@@ -208,7 +208,7 @@ def test_a_lever_that_crashes_is_a_row_with_its_reason(
     monkeypatch.setattr(Tuner, "rerank", crash)
     found = bench(contexts(small), only=("rerank", "exact_cache", "combined"))
     rows = by_name(found)
-    assert rows["savings/rerank/usd_ratio"].reason == "ZeroDivisionError('by design')"
+    assert rows["savings/rerank/usd_ratio"].reason == "ZeroDivisionError: by design"
     assert rows["savings/exact_cache/usd_ratio"].extra["held"]
     assert rows["savings/combined/usd_ratio"].value < 1
     assert "rerank" not in found.details["combined"]["setting"]

@@ -12,7 +12,7 @@ from ragopt.benchmarks.evidence import EvalItem
 from ragopt.benchmarks.road import load_like, recorded_load, recorded_log
 from ragopt.benchmarks.road.part import part_of
 from ragopt.benchmarks.road.recorded import peak_factor
-from ragopt.benchmarks.savings_report import Load
+from ragopt.benchmarks.road.savings_report import Load
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
 

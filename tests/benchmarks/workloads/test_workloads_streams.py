@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from ragopt.benchmarks.datasets.types import IntentSet, LabelledPair, PairSet, QueryLog
-from ragopt.benchmarks.traffic import Request
+from ragopt.benchmarks.road.traffic import Request
 from ragopt.benchmarks.workloads import (
     LogShape,
     Stream,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ragopt.benchmarks import levers
 from ragopt.benchmarks.evidence import EvalItem
-from ragopt.benchmarks.levers import (
+from ragopt.benchmarks.road import levers
+from ragopt.benchmarks.road.levers import (
     Measured,
     Outcome,
     Setting,
@@ -22,7 +22,7 @@ from ragopt.benchmarks.levers import (
     trap_hits,
     worse_of,
 )
-from ragopt.benchmarks.traffic import Request, Traffic, zipf_traffic
+from ragopt.benchmarks.road.traffic import Request, Traffic, zipf_traffic
 from ragopt.cache import CacheHit, SemanticCache, normalise
 from ragopt.llm import ExtractiveAnswerer
 from ragopt.pipeline import Answer, Pipeline

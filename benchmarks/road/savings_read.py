@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from ragopt.benchmarks.savings_report import (
+from ragopt.benchmarks.road.savings_report import (
     Bill,
     LeverResult,
     Load,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ragopt.benchmarks import tuner
-from ragopt.benchmarks.levers import Setting, Workbench
-from ragopt.benchmarks.tuner import Tuner, in_words
+from ragopt.benchmarks.road import tuner
+from ragopt.benchmarks.road.levers import Setting, Workbench
+from ragopt.benchmarks.road.tuner import Tuner, in_words
 from ragopt.rerank import FixedK
 
 if TYPE_CHECKING:

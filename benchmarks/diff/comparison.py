@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from ragopt.benchmarks.diff_prices import at_prices_of, price_changes
-from ragopt.benchmarks.diff_read import options_of, read_run, rechecked, why_incomparable
+from ragopt.benchmarks.diff.prices import at_prices_of, price_changes
+from ragopt.benchmarks.diff.read import options_of, rechecked, why_incomparable
 from ragopt.benchmarks.rows import BenchResult, Metric, Row, metric_of
 from ragopt.errors import InputError
 from ragopt.report.bench_words import figure
 
-__all__ = ["Change", "Diff", "DiffOptions", "Finding", "diff", "read_run", "rechecked"]
+__all__ = ["Change", "Diff", "DiffOptions", "Finding", "diff"]
 
 Group = Literal["usage", "price", "quality", "timing"]
 Kind = Literal["gone", "new", "worse", "better", "same"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ragopt.benchmarks.common import reason_of
 from ragopt.benchmarks.environment import environment
 from ragopt.benchmarks.evidence import EvalItem, split
-from ragopt.benchmarks.levers import (
+from ragopt.benchmarks.road.levers import (
     BASELINE_K,
     CANDIDATES,
     CacheKind,
@@ -27,7 +27,7 @@ from ragopt.benchmarks.levers import (
     trap_hits,
     worse_of,
 )
-from ragopt.benchmarks.savings_report import (
+from ragopt.benchmarks.road.savings_report import (
     HELD_POINTS,
     LEVERS,
     Bill,
@@ -36,14 +36,14 @@ from ragopt.benchmarks.savings_report import (
     SavingsReport,
     verdict,
 )
-from ragopt.benchmarks.traffic import (
+from ragopt.benchmarks.road.traffic import (
     Traffic,
     check_apart,
     log_traffic,
     once_traffic,
     zipf_traffic,
 )
-from ragopt.benchmarks.tuner import INDEXES, Tuner, in_words, tuning_traffic
+from ragopt.benchmarks.road.tuner import INDEXES, Tuner, in_words, tuning_traffic
 from ragopt.cost.infrastructure import (
     Infrastructure,
     cheapest_instance,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ragopt.benchmarks.diff_read import options_of
+from ragopt.benchmarks.diff.read import options_of
 from ragopt.benchmarks.rows import BenchResult
 
 __all__ = ["at_prices_of", "price_changes", "unit_prices"]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.benchmarks.evidence import EvalItem
-from ragopt.benchmarks.question_vectors import QuestionVectors
-from ragopt.benchmarks.traffic import Request, Traffic
+from ragopt.benchmarks.road.question_vectors import QuestionVectors
+from ragopt.benchmarks.road.traffic import Request, Traffic
 from ragopt.cache import ExactCache, SemanticCache
 from ragopt.chunk import Chunk
 from ragopt.compress import Extractive, ExtractiveOptions

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ragopt.benchmarks.levers import Setting, Workbench
-from ragopt.benchmarks.question_vectors import QuestionVectors
-from ragopt.benchmarks.traffic import zipf_traffic
+from ragopt.benchmarks.road.levers import Setting, Workbench
+from ragopt.benchmarks.road.question_vectors import QuestionVectors
+from ragopt.benchmarks.road.traffic import zipf_traffic
 from ragopt.rerank import FixedK
 
 if TYPE_CHECKING:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ragopt import indexes
-from ragopt.benchmarks import levers, savings
 from ragopt.benchmarks.evidence import split
-from ragopt.benchmarks.levers import Measured, Outcome, Setting, Workbench
-from ragopt.benchmarks.savings import measure_savings
-from ragopt.benchmarks.savings_report import (
+from ragopt.benchmarks.road import levers, savings
+from ragopt.benchmarks.road.levers import Measured, Outcome, Setting, Workbench
+from ragopt.benchmarks.road.savings import measure_savings
+from ragopt.benchmarks.road.savings_report import (
     HELD_POINTS,
     LeverResult,
     Load,
     SavingsOptions,
     SavingsReport,
 )
-from ragopt.benchmarks.traffic import Request, Traffic, zipf_traffic
+from ragopt.benchmarks.road.traffic import Request, Traffic, zipf_traffic
 from ragopt.cache import SemanticCache
 from ragopt.compress import Compressed, Extractive
 from ragopt.cost.infrastructure import Infrastructure

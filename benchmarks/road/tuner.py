@@ -1,7 +1,7 @@
 """Ladders of settings, from the most careful to the cheapest, found on the tuning questions.
 
 The tuning questions only put settings in order. Which rung is taken is decided on other
-questions, by going down while quality holds (`ragopt.benchmarks.savings`).
+questions, by going down while quality holds (`ragopt.benchmarks.road.savings`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.benchmarks.evidence import EvalItem
-from ragopt.benchmarks.levers import BASELINE_K, CANDIDATES, Measured, Setting, Workbench
-from ragopt.benchmarks.savings_report import HELD_POINTS, TuningPoint
-from ragopt.benchmarks.traffic import Request, Traffic
+from ragopt.benchmarks.road.levers import BASELINE_K, CANDIDATES, Measured, Setting, Workbench
+from ragopt.benchmarks.road.savings_report import HELD_POINTS, TuningPoint
+from ragopt.benchmarks.road.traffic import Request, Traffic
 from ragopt.quality import mean_lower
 from ragopt.rerank import Cut, FixedK, LargestGap, ScoreRatio
 

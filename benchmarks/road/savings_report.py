@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from ragopt.benchmarks.levers import worse_of
+from ragopt.benchmarks.road.levers import worse_of
 from ragopt.errors import InputError
 from ragopt.quality import Certificate, PairedDifference
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from ragopt.benchmarks.traffic import (
+from ragopt.benchmarks.road.traffic import (
     Request,
     Traffic,
     check_apart,

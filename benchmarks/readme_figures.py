@@ -1,0 +1,307 @@
+"""The README's figures, made from the result files: ``python -m ragopt.benchmarks.readme_figures``.
+
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. Whatever is written between the
+two is replaced by what the result files hold now, so that no figure is copied by hand. The pictures
+in ``docs/`` are drawn anew too (extra ``plot``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+
+from ragopt.benchmarks.diff.read import read_run
+from ragopt.benchmarks.rows import BenchResult, Row
+from ragopt.errors import InputError
+from ragopt.report.figures import DASH
+
+__all__ = ["PAGES", "draw", "filled", "main"]
+
+PAGES = ("README.md", "docs/benchmarks.md")
+"""That hold tables."""
+
+_WIDTH = 100
+_INDEX = "index_qqp_minilm_384"
+_MARKED = re.compile(r"<!-- table (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def filled(text: str, results: Path) -> str:
+    """A text with its marked tables made anew.
+
+    Args:
+        text: of the README.
+        results: folder of the result files.
+
+    Raises:
+        InputError: a table of an unknown name, or without its result file.
+    """
+
+    def table(marked: re.Match[str]) -> str:
+        make = _TABLES.get(marked[1])
+        if make is None:
+            raise InputError(f"table {marked[1]}: expected one of {', '.join(sorted(_TABLES))}")
+        return f"<!-- table {marked[1]} -->\n{make(results)}\n<!-- end -->"
+
+    return _MARKED.sub(table, text)
+
+
+def _demo(results: Path) -> str:
+    """What the demo prints, without the small print."""
+    from rich.console import Console
+
+    from ragopt.cli.output import own_report, show
+
+    out = StringIO()
+    console = Console(file=out, width=_WIDTH, color_system=None, emoji=False)
+    show(own_report(read_run(results / "demo.json")), console)
+    printed = [line.rstrip() for line in out.getvalue().splitlines()]
+    rest = next(place for place, line in enumerate(printed) if line.startswith("off "))
+    return "\n".join(["```", *printed[:rest], "…", "```"])
+
+
+def _index(results: Path) -> str:
+    """Index candidates by RAM; those without figures below, with their reason."""
+    result = read_run(results / f"{_INDEX}.json")
+    figures = {
+        "recall_at_10": "{:.3f}",
+        "rss_anon_bytes_per_vector": "{:,.0f}",
+        "rss_file_bytes_per_vector": "{:,.0f}",
+        "disk_bytes_per_vector": "{:,.0f}",
+        "pages_per_query": "{:,.1f}",
+        "qps_warm_1t": "{:,.0f}",
+        "p99_cold_ms": "{:,.2f}",
+        "build_s": "{:,.1f}",
+    }
+    head = "candidate|recall@10|RAM B|mapped B|disk B|pages|QPS|p99 cold ms|build s".split("|")
+    measured = [name for name in _candidates(result) if _row(result, f"index/{name}") is None]
+    measured.sort(key=lambda name: result.value(f"index/{name}/rss_anon_bytes_per_vector") or 0)
+    rows = [
+        [
+            f"{name} ({_setting(result, f'index/{name}/recall_at_10')})",
+            *(_said(result, f"index/{name}/{metric}", form) for metric, form in figures.items()),
+        ]
+        for name in measured
+    ]
+    return _markdown(head, rows) + _reasons(result)
+
+
+def _cache(results: Path) -> str:
+    """Cache policies on labelled pairs and in the stream."""
+    result = read_run(results / "cache_qqp.json")
+    figures = {
+        "hit_rate_at_precision_95": "{:.1%}",
+        "wrong_per_hit": "{:.1%}",
+        "stream/hit_rate": "{:.1%}",
+        "stream/wrong_per_hit": "{:.1%}",
+        "lookup_p50_us": "{:,.0f}",
+        "insert_p50_us": "{:,.0f}",
+    }
+    head = (
+        "policy|hits at precision .90|on the peers' pairs|at precision .95|"
+        "wrong per hit at cosine .95|stream: hits|stream: wrong per hit|look-up µs|insert µs"
+    ).split("|")
+    measured = [name for name in _candidates(result) if _row(result, f"cache/{name}") is None]
+    hitting = [name for name in measured if result.value(f"cache/{name}/wrong_per_hit") is not None]
+    rows = [
+        [
+            name,
+            *_at_precision_90(result, f"cache/{name}/hit_rate_at_precision_90"),
+            *(
+                _said(result, f"cache/{name}/{metric}", form, spread=metric == "wrong_per_hit")
+                for metric, form in figures.items()
+            ),
+        ]
+        for name in hitting
+    ]
+    stale = [name for name in measured if _is_stale(result, f"cache/{name}/wrong_per_hit")]
+    told = f"\n\nStill serving an answer that was replaced: {', '.join(stale)}." if stale else ""
+    silent = [name for name in measured if name not in hitting]
+    told += f"\n\nWithout a single hit: {', '.join(silent)}." if silent else ""
+    return _markdown(head, rows) + told + _reasons(result)
+
+
+def _at_precision_90(result: BenchResult, name: str) -> tuple[str, str]:
+    """Over all pairs of the half that reports, and over those that the peers were asked."""
+    row = _row(result, name)
+    if row is None or row.value is None:
+        return DASH, DASH
+    whole = f"{row.value:.1%}"
+    same = row.extra.get("same_pairs_as_peers")
+    if same is None:  # a peer
+        return DASH, whole
+    return whole, f"{same['hit_rate']:.1%}" if isinstance(same, Mapping) else DASH
+
+
+def _is_stale(result: BenchResult, name: str) -> bool:
+    row = _row(result, name)
+    return row is not None and row.extra.get("after_update") == "the replaced answer"
+
+
+def _compress(results: Path) -> str:
+    """Compressors on four datasets."""
+    named = {name: read_run(results / f"compress_{name}.json") for name in _QUESTIONS}
+    columns = [
+        ("hotpotqa", "evidence_recall_at_2x", "HotpotQA evidence 2x"),
+        ("hotpotqa", "evidence_recall_at_4x", "4x"),
+        ("hotpotqa", "evidence_recall_at_10x", "10x"),
+        ("musique", "evidence_recall_at_2x", "MuSiQue evidence 2x"),
+        ("musique", "evidence_recall_at_4x", "4x"),
+        ("musique", "evidence_recall_at_10x", "10x"),
+        ("squad", "answer_kept_at_4x", "SQuAD answer 4x"),
+        ("nq", "answer_kept_at_4x", "NQ answer 4x"),
+        ("hotpotqa", "ms_per_query", "ms"),
+    ]
+    first = named["hotpotqa"]
+    rows = [
+        [
+            name,
+            *(
+                _said(
+                    named[data],
+                    f"compress/{name}/{data}/{metric}",
+                    "{:.1f}" if metric == "ms_per_query" else "{:.1%}",
+                )
+                for data, metric, _ in columns
+            ),
+        ]
+        for name in _candidates(first)
+        if _row(first, f"compress/{name}/hotpotqa") is None
+    ]
+    return _markdown(["method", *(title for *_, title in columns)], rows) + _reasons(first)
+
+
+def _rerank(results: Path) -> str:
+    """Scorers on the passages of TREC Deep Learning 2019."""
+    result = read_run(results / "rerank_msmarco_dl19.json")
+    name = "rerank/{}/msmarco_dl19/{}"
+    rows = [
+        [
+            scorer,
+            _said(result, name.format(scorer, "ndcg_at_10"), "{:.3f}", spread=True),
+            _said(result, name.format(scorer, "ms_per_query"), "{:.2f}"),
+        ]
+        for scorer in _candidates(result)
+        if _row(result, name.format(scorer, "ndcg_at_10")) is not None
+    ]
+    return _markdown(["scorer", "nDCG@10", "ms a question"], rows) + _reasons(result)
+
+
+def _savings(results: Path) -> str:
+    """The whole road on several corpora and kinds of traffic."""
+    rows = []
+    for file, title in _ROADS.items():
+        result = read_run(results / f"savings_{file}.json")
+        for lever, cache in (("combined", "yes"), ("combined_without_cache", "no")):
+            name = f"savings/{lever}"
+            rows.append(
+                [
+                    title,
+                    cache,
+                    _said(result, f"{name}/usd_ratio", "{:.2f}x"),
+                    _said(result, f"{name}/input_tokens_ratio", "{:.2f}x"),
+                    _said(result, f"{name}/ram_ratio", "{:.3f}x"),
+                    _said(result, f"{name}/quality_diff", "{:+.1%}"),
+                    _said(result, f"{name}/quality_diff_lower", "{:+.1%}"),
+                ]
+            )
+    head = "corpus and traffic|caches|bill|input tokens|RAM a vector|quality|at least"
+    return _markdown(head.split("|"), rows)
+
+
+_QUESTIONS = ("hotpotqa", "musique", "squad", "nq")
+_ROADS = {
+    "squad": "SQuAD, Zipf traffic",
+    "nq": "Natural Questions, Zipf traffic",
+    "nq_recorded": "Natural Questions, web search log, Azure's answers",
+}
+_TABLES: dict[str, Callable[[Path], str]] = {
+    "demo": _demo,
+    "index": _index,
+    "cache": _cache,
+    "compress": _compress,
+    "rerank": _rerank,
+    "savings": _savings,
+}
+
+
+def _candidates(result: BenchResult) -> list[str]:
+    return list(dict.fromkeys(row.name.split("/")[1] for row in result.rows))
+
+
+def _row(result: BenchResult, name: str) -> Row | None:
+    return next((row for row in result.rows if row.name == name), None)
+
+
+def _setting(result: BenchResult, name: str) -> str:
+    row = _row(result, name)
+    return str(row.extra.get("setting", "")) if row else ""
+
+
+def _said(result: BenchResult, name: str, form: str, *, spread: bool = False) -> str:
+    row = _row(result, name)
+    if row is None or row.value is None:
+        return DASH
+    told = form.format(row.value)
+    if spread and row.range is not None:
+        told += f" ({form.format(row.range[0])} to {form.format(row.range[1])})"
+    return told
+
+
+def _reasons(result: BenchResult) -> str:
+    """Why whole candidates have no figures."""
+    reasons: dict[str, list[str]] = {}
+    for row in result.rows:
+        if row.value is None and _whole(row.name):
+            reasons.setdefault(row.reason, []).append(row.name.split("/")[1])
+    if not reasons:
+        return ""
+    told = "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+    return f"\n\nNot measured: {told}."
+
+
+def _whole(name: str) -> bool:
+    """Whether a row stands for all figures of its candidate."""
+    parts = name.split("/")
+    return len(parts) == (3 if parts[0] in ("rerank", "compress") else 2)
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(results: Path, folder: Path) -> None:
+    """Draw the pictures that the README shows.
+
+    Args:
+        results: folder of the result files.
+        folder: where the pictures go.
+
+    Raises:
+        BackendMissing: matplotlib is not installed.
+    """
+    figure = read_run(results / f"{_INDEX}.json").plot()  # says so where matplotlib is missing
+    from matplotlib import rc_context
+
+    # Text stays text, ids and date do not change: the same result draws the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": _INDEX}):
+        figure.savefig(folder / f"{_INDEX}.svg", metadata={"Date": None})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the tables into the README and the pages beside it, and draw the pictures."""
+    parser = argparse.ArgumentParser(description="Make a README's figures from the result files.")
+    parser.add_argument("root", type=Path, nargs="?", default=Path())
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    given = parser.parse_args(arguments)
+    draw(given.results, given.root / "docs")
+    for page in PAGES:
+        text = (given.root / page).read_text("utf-8")
+        (given.root / page).write_text(filled(text, given.results), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
