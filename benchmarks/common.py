@@ -10,7 +10,7 @@ from typing import Any
 from ragopt.benchmarks.environment import environment
 from ragopt.errors import InputError, RagoptError
 
-__all__ = ["about", "chosen", "reason_of", "silent"]
+__all__ = ["about", "at_least", "chosen", "reason_of", "silent"]
 
 _LONGEST_REASON = 400
 
@@ -35,6 +35,16 @@ def about(*, bench: str, dataset: str, data_hash: str, seed: int, **more: Any) -
         **more,
         "environment": environment(),
     }
+
+
+def at_least(name: str, value: object, least: int = 1) -> None:
+    """Refuse an option that is no whole number of at least so much.
+
+    Raises:
+        InputError: it names option and value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name}={value!r}: expected a whole number of at least {least}")
 
 
 def chosen(only: Sequence[str], known: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ragopt.benchmarks.common import at_least
 from ragopt.errors import InputError
 
 __all__ = ["PROTOCOLS", "CacheBenchOptions"]
@@ -56,9 +57,9 @@ class CacheBenchOptions:
         if self.quick:
             self._reduce()
         for name in ("peer_pairs", "requests", "log_requests", "samples"):
-            _at_least(name, getattr(self, name), 2)
+            at_least(name, getattr(self, name), 2)
         if self.pairs is not None:
-            _at_least("pairs", self.pairs, 2)
+            at_least("pairs", self.pairs, 2)
         if self.exponent is not None and not 0 <= self.exponent < math.inf:
             raise InputError(f"exponent={self.exponent}, expected a finite number of at least 0")
         for threshold in (self.threshold, *self.thresholds):
@@ -90,8 +91,3 @@ _QUICK: dict[str, tuple[Any, Any]] = {
     "sizes": ((1000, 100_000), (1000, 5000)),
     "samples": (300, 60),
 }
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}={value!r}, expected a whole number of at least {least}")

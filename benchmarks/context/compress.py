@@ -9,7 +9,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
-from ragopt.benchmarks.common import about, chosen, reason_of, silent
+from ragopt.benchmarks.common import about, at_least, chosen, reason_of, silent
 from ragopt.benchmarks.context.cases import Case, Half, prepare, timing_contexts
 from ragopt.benchmarks.context.compress_rows import compress_curves, compress_rows
 from ragopt.benchmarks.context.figures import pack
@@ -71,9 +71,8 @@ class CompressBenchOptions:
         if not self.ratios or any(not ratio > 1 for ratio in self.ratios):
             raise InputError(f"ratios={self.ratios}: expected numbers above 1, such as 2, 4, 10")
         for name in ("limit", "model_limit", "passages", "calls"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise InputError(f"{name}={value!r}: expected a whole number of at least 1")
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name))
         if self.half not in ("all", "fit", "report"):
             raise InputError(f"half={self.half!r}: expected all, fit or report")
         if self.counter not in ("auto", "estimate"):

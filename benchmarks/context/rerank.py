@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ragopt.benchmarks.common import about, chosen, reason_of, silent
+from ragopt.benchmarks.common import about, at_least, chosen, reason_of, silent
 from ragopt.benchmarks.context.compress import counter_of
 from ragopt.benchmarks.context.figures import pack
 from ragopt.benchmarks.context.rankings import Pool, Query, draw, order_of
@@ -85,9 +85,8 @@ class RerankBenchOptions:
 
     def __post_init__(self) -> None:
         for name in ("limit", "model_limit", "depth", "candidates"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise InputError(f"{name}={value!r}: expected a whole number of at least 1")
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name))
         if not 0 < self.floor <= 1:
             raise InputError(f"floor={self.floor!r}: expected above 0, at most 1")
         if self.counter not in ("auto", "estimate"):

@@ -11,7 +11,6 @@ import gc
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 from ragopt.benchmarks.index.job import ColdBlock, Job, Pass, Searched, SweepPoint, ZipfRun
 from ragopt.benchmarks.index.peers.base import Ids, Peer, Vectors
+from ragopt.benchmarks.index.peers.threads import held_to_cores
 from ragopt.benchmarks.measure.disk_io import reading
 from ragopt.benchmarks.measure.latency import Latencies, timed
 from ragopt.benchmarks.measure.memory import Memory, memory, trim
@@ -30,7 +30,7 @@ from ragopt.benchmarks.measure.support import read_kernel_file
 from ragopt.errors import InputError
 from ragopt.quality import data_hash
 
-__all__ = ["answer", "cold", "one_core", "search", "zipf"]
+__all__ = ["answer", "cold", "search", "zipf"]
 
 _FEWEST_TIMED = 100
 _OVERDRAFT = 3.0  # a sweep that would take this many times its seconds tries fewer values
@@ -89,7 +89,7 @@ def cold(job: Job, peer: Peer) -> ColdBlock:
         begin = perf_counter()
         peer.open(Path(job.index), count=job.count, dim=job.dim)
         open_ms = (perf_counter() - begin) * 1e3
-    with one_core(), reading() as searching:
+    with held_to_cores(1), reading() as searching:
         times = timed(_calls(peer, queries, job), keep=_keep(ids))
     peer.close()
     np.savez(job.answers, report=ids)
@@ -113,7 +113,7 @@ def zipf(job: Job, peer: Peer) -> ZipfRun:
     peer.open(Path(job.index), count=job.count, dim=job.dim)
     until = perf_counter() + job.seconds
     rows = (query * _scale(place) for place, query in enumerate(stream))
-    with one_core(), reading() as searching:
+    with held_to_cores(1), reading() as searching:
         times = timed(_until(until, _calls(peer, rows, job)), keep=_keep(ids))
     peer.close()
     np.savez(job.answers, report=ids[: times.count])
@@ -170,7 +170,7 @@ class _Sweep:
 
     def rehearse(self) -> None:
         """Run loop and statistics once without the index: their own memory is there then."""
-        with one_core():
+        with held_to_cores(1):
             stand_in = _Sweep(
                 job=self.job,
                 peer=_Rehearsal(),
@@ -191,7 +191,7 @@ class _Sweep:
     def point(self, number: int, value: int, seconds: float) -> SweepPoint:
         """All there is to know at one value, in about these seconds."""
         everything = len(self.report)
-        with one_core():
+        with held_to_cores(1):
             warm_up = self._pass(value, self.warm[number], 0, everything)
             plan = _Plan.of(everything, warm_up, seconds, self.job.passes)
             self.timed[number] = self.warm[number]
@@ -281,29 +281,6 @@ class _Plan:
             return cls(queries, passes, passes)
         count = int(queries * rest / (one_pass * passes))
         return cls(min(queries, max(_FEWEST_TIMED, count)), passes if rest else 1, 1)
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Hold every thread of this process to one core, where the system can do that.
-
-    A library that searches with more threads than it was asked to gains nothing by it.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    allowed = os.sched_getaffinity(0)
-    _pin({max(allowed)})
-    try:
-        yield
-    finally:
-        _pin(allowed)
-
-
-def _pin(cores: set[int]) -> None:
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(ProcessLookupError):  # a thread that has ended meanwhile
-            os.sched_setaffinity(int(task.name), cores)
 
 
 def _calls(

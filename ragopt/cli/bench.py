@@ -44,7 +44,12 @@ DatasetName: TypeAlias = Annotated[
     ),
 ]
 Only: TypeAlias = Annotated[
-    str, typer.Option(help="Only these candidates.", metavar="NAME,NAME", show_default=False)
+    str,
+    typer.Option(
+        help="Only these candidates (a name that is none of them lists them all).",
+        metavar="NAME,NAME",
+        show_default=False,
+    ),
 ]
 Quick: TypeAlias = Annotated[
     bool, typer.Option("--quick", help="A smaller run of at most three minutes.")
@@ -70,7 +75,10 @@ def index(
     html: Html = None,
     embedder: EmbedderName = "lsa",
     recall: Annotated[
-        float, typer.Option(help="Floor of recall@10 at the operating point.", min=0.5, max=0.999)
+        float,
+        typer.Option(
+            help="Floor of recall@10 at the operating point.", min=0.5, max=0.999, metavar="X"
+        ),
     ] = 0.95,
     grow: Annotated[
         int | None,
