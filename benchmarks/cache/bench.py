@@ -136,7 +136,8 @@ def _said(material: Material) -> list[str]:
         told.insert(
             0,
             f"pairs: {len(material.pairs):,}, {same:,} of one meaning; thresholds chosen on one "
-            "half, figures from the other",
+            "half, figures from the other"
+            + (f"; {about}" if (about := material.notes.get("about")) else ""),
         )
     return told
 

@@ -99,6 +99,7 @@ def _of_pairs(dataset: PairSet, options: CacheBenchOptions, embedder: Embedder |
         notes={
             "pairs": len(known),
             "same": sum(pair.same for pair in known),
+            "about": dataset.about,
             "left_out": {"unknown_to_embedder": len(pairs) - len(known)},
             "embedder": table.id,
         },

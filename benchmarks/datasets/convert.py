@@ -239,6 +239,7 @@ def _sampled(pairs: PairSet, seed: int, limit: int | None) -> PairSet:
         name=pairs.name,
         pairs=tuple(pairs.pairs[place] for place in sorted(drawn)),
         vectors=pairs.vectors,
+        about=pairs.about,
         data_hash=data_hash(pairs.data_hash, f"limit={limit} seed={seed}"),
     )
 

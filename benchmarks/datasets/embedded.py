@@ -70,7 +70,13 @@ def embedded_pairs(dataset: Dataset) -> PairSet | None:
         for others, same in ((item.wordings[1:], True), (item.traps, False))
         for other in others
     ]
-    return PairSet(name=NAME, pairs=tuple(pairs), data_hash=load_embedded_set().data_hash)
+    return PairSet(
+        name=NAME,
+        pairs=tuple(pairs),
+        about="those of different meaning are look-alikes written to fool a cache, so that wrong "
+        "hits are far more than in any traffic",
+        data_hash=load_embedded_set().data_hash,
+    )
 
 
 @lru_cache(maxsize=1)

@@ -119,11 +119,13 @@ class PairSet:
 
     Args:
         vectors: text to row of ``matrix`` and the matrix itself, where the source has them.
+        about: what a reader of figures on these pairs must know.
     """
 
     name: str
     pairs: tuple[LabelledPair, ...]
     vectors: tuple[Mapping[str, int], NDArray[Any]] | None = None
+    about: str = ""
     data_hash: str = ""
 
 

@@ -184,7 +184,9 @@ def test_a_log_tells_repeats_and_not_what_is_wrong() -> None:
 def test_pairs_without_vectors_are_embedded_by_what_was_fitted_elsewhere() -> None:
     made = paired(90)
     options = dataclasses.replace(SMALL, only=("static",), protocols=("pairs",))
-    result = bench_cache(PairSet(name="bare", pairs=made.pairs), options=options)
+    bare = PairSet(name="bare", pairs=made.pairs, about="made of letters")
+    result = bench_cache(bare, options=options)
+    assert result.details["notes"][0].endswith("; made of letters")
     assert result.details["material"]["pairs"] <= 2 / 3 * len(made.pairs) + 2
     assert result.about["embedder"].startswith("lsa")
 

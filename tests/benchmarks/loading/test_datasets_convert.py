@@ -363,6 +363,7 @@ def test_the_embedded_corpus_as_every_kind() -> None:
     pairs = as_pairs(found, seed=0).pairs
     assert sum(pair.same for pair in pairs) == sum(len(item.wordings) - 1 for item in items)
     assert sum(not pair.same for pair in pairs) == sum(len(item.traps) for item in items)
+    assert "look-alikes" in as_pairs(found, seed=0, limit=10).about
     known_items = {item.id: item for item in items}
     contexts = as_contexts(found, passages=5, seed=0, limit=30).contexts
     assert len({context.id for context in contexts}) == 30
