@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
+# No test is judged by the clock: the first text drawn on a machine waits for a table of Unicode.
+settings.register_profile("ragopt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ragopt")
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C through to the processes that tests start.

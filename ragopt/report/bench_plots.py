@@ -128,7 +128,8 @@ def _colour(place: int) -> str:
     from matplotlib.colors import to_hex, to_rgb
 
     plain = to_rgb(f"C{place % 10}")
-    return to_hex([part / (1 + place // 10 % 3) for part in plain])
+    colour: str = to_hex([part / (1 + place // 10 % 3) for part in plain])
+    return colour
 
 
 def _intervals(axes: Any, curve: Curve, points: Sequence[Any], colour: str) -> None:

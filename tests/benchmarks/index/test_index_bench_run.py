@@ -375,9 +375,10 @@ def test_a_killed_run_leaves_no_worker_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv("INDEX_BENCH_LOG", str(log))
     seed = seed_with("Exact", "Exact", "Hangs")
     cut_short(work, tmp_path / "pids", signal.SIGKILL, "Exact", "Hangs", seed=seed)
+    left = sorted(str(path.relative_to(work)) for path in work.rglob("*"))
     monkeypatch.setenv("INDEX_BENCH_AWAKE", "1")
     result = bench_index(rows(), options=options(work, "Exact", "Hangs", seed=seed))
-    assert result.about["resumed"] == ["exact"]
+    assert result.about["resumed"] == ["exact"], left
     assert log.read_text().splitlines() == ["exact", "hangs"]
     assert result.value("index/exact/recall_at_10") == 1
     assert result.value("index/hangs/recall_at_10") == 1
