@@ -61,9 +61,11 @@ def environment(folder: Path | str = ".") -> dict[str, object]:
 def _version(name: str) -> str:
     """Of an installed package, else empty."""
     try:
-        described = distribution(name).read_text("METADATA") or ""
+        installed = distribution(name)
     except PackageNotFoundError:
         return ""
+    # The second where a source tree with what its build left is on the path.
+    described = installed.read_text("METADATA") or installed.read_text("PKG-INFO") or ""
     # Parsing it as the message it is takes ten times as long.
     found = re.search(r"^Version: *(\S+)", described, re.MULTILINE)
     return found[1] if found else "unknown"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ragopt.benchmarks import measure, workloads
-from ragopt.benchmarks.environment import environment
+from ragopt.benchmarks.environment import _version, environment
 from ragopt.benchmarks.measure.support import mount_of, mounts
 
 
@@ -31,6 +31,18 @@ def test_peers_are_listed_where_they_are_installed() -> None:
     assert isinstance(packages, dict)
     peers = set(packages) - {"ragopt", "numpy", "scipy", "faiss-cpu", "rank-bm25", "bm25s"}
     assert all(packages[name] != "not installed" for name in peers - {"tiktoken"})
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"), [("made_up-3.1.dist-info", "METADATA"), ("made_up.egg-info", "PKG-INFO")]
+)
+def test_a_version_is_read_from_what_is_installed_and_from_a_source_tree(
+    folder: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / file).write_text("Metadata-Version: 2.1\nName: made-up\nVersion: 3.1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert _version.__wrapped__("made-up") == "3.1"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
