@@ -27,10 +27,13 @@ from ragopt.indexes.scoring import (
     score_block,
     unit_length,
 )
+from ragopt.indexes.tombstones import Tombstones
 from ragopt.quality import Certificate
 from ragopt.storage import load_folder, write_folder
 
 __all__ = [
+    "KIND",
+    "VERSION",
     "Footprint",
     "PositionIndex",
     "SearchResult",
@@ -39,8 +42,8 @@ __all__ = [
     "load_saved",
 ]
 
-_KIND = "vector-index"
-_VERSION = 1
+KIND = "vector-index"
+VERSION = 1
 _EXACT_BLOCK_ROWS = 1 << 16
 _EXACT_FILTER_ROWS = 2_000  # a filter that leaves no more than these is answered by a scan
 _LARGEST_SEED = (1 << 31) - 2  # the engines take 32-bit seeds
@@ -63,6 +66,16 @@ class SearchStats:
     bytes_read: int = 0
     read_rounds: int = 0
     seconds: float = 0.0
+
+    def lasting(self, seconds: float) -> SearchStats:
+        """The same work in so much time; quicker than `dataclasses.replace`."""
+        return SearchStats(
+            codes_scanned=self.codes_scanned,
+            pages_read=self.pages_read,
+            bytes_read=self.bytes_read,
+            read_rounds=self.read_rounds,
+            seconds=seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +162,7 @@ class PositionIndex(ABC):
         self.defaults: dict[str, int] = {}
         # None stands for ids 0, 1, 2, …: the common case costs no memory.
         self._ids: NDArray[np.int64] | None = None
-        self._dead: set[int] = set()
+        self._dead = Tombstones()
         self._rows = 0
 
     # What a family provides ---------------------------------------------------------------
@@ -203,20 +216,21 @@ class PositionIndex(ABC):
         settings = self._settings(knobs)
         allowed = self._allowed(where)
         reachable = self._rows if allowed is None else len(allowed)
-        positions = np.full((len(rows), k), MISSING, dtype=np.int64)
-        scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
-        stats = SearchStats()
-        if reachable and len(rows):
-            width = min(k, reachable)
-            if allowed is not None and reachable <= _EXACT_FILTER_ROWS:
-                found = self._scan(rows, width, allowed)
-            else:
-                found = self._nearest(rows, width, allowed, **settings)
-            positions[:, :width], scores[:, :width], stats = found
-        scores[positions == MISSING] = -np.inf
-        return SearchResult(
-            self._to_ids(positions), scores, replace(stats, seconds=perf_counter() - begin)
-        )
+        width = min(k, reachable)
+        if not width or not len(rows):
+            positions, scores, stats = _nothing(len(rows)), _nothing(len(rows)), SearchStats()
+        elif allowed is not None and reachable <= _EXACT_FILTER_ROWS:
+            positions, scores, stats = self._scan(rows, width, allowed)
+        else:
+            positions, scores, stats = self._nearest(rows, width, allowed, **settings)
+        if positions.shape[1] < k:
+            fill = ((0, 0), (0, k - positions.shape[1]))
+            positions = np.pad(positions, fill, constant_values=MISSING)
+            scores = np.pad(scores, fill)
+        missing = positions == MISSING
+        if missing.any():
+            scores[missing] = -np.inf
+        return SearchResult(self._to_ids(positions), scores, stats.lasting(perf_counter() - begin))
 
     def exact(self, queries: ArrayLike, k: int) -> SearchResult:
         """What a perfect search would return: a scan of all rows as the index holds them.
@@ -233,7 +247,7 @@ class PositionIndex(ABC):
             stop = min(start + _EXACT_BLOCK_ROWS, self._rows)
             block = np.arange(start, stop)
             if self._dead:
-                block = block[~np.isin(block, list(self._dead))]
+                block = block[~self._dead.among(block)]
             if len(block):
                 best.offer(block, score_block(rows, self._stored(block), self.metric))
         stats = SearchStats(codes_scanned=self._rows * len(rows), seconds=perf_counter() - begin)
@@ -274,10 +288,7 @@ class PositionIndex(ABC):
         Raises:
             InputError: an id that is not in the index; nothing is deleted then.
         """
-        positions = self._positions(ids, "delete")
-        before = len(self._dead)
-        self._dead.update(int(position) for position in positions)
-        return len(self._dead) - before
+        return self._dead.add(self._positions(ids, "delete"))
 
     def __len__(self) -> int:
         return self._rows - len(self._dead)
@@ -297,15 +308,15 @@ class PositionIndex(ABC):
         ids = np.empty(0, np.int64) if self._ids is None else self._ids
         write_folder(
             Path(path),
-            kind=_KIND,
-            version=_VERSION,
+            kind=KIND,
+            version=VERSION,
             about={
                 "family": self.family,
                 "options": asdict(self.options),
                 "dim": self.dim,
                 "metric": self.metric,
                 "rows": self._rows,
-                "dead": sorted(self._dead),
+                "dead": self._dead.positions().tolist(),
                 "natural_ids": self._ids is None,
                 "defaults": self.defaults,
                 "certificate": self.certificate.to_dict() if self.certificate else None,
@@ -318,7 +329,7 @@ class PositionIndex(ABC):
         own = self._footprint()
         kept = {
             "ids": 0 if self._ids is None else self._ids.nbytes,
-            "tombstones": 64 * len(self._dead),  # a Python set of integers
+            "tombstones": self._dead.nbytes,
         }
         parts = {**own.by_part, **{part: size for part, size in kept.items() if size}}
         return Footprint(own.ram_bytes + sum(kept.values()), own.disk_bytes, parts)
@@ -334,7 +345,8 @@ class PositionIndex(ABC):
     # Shared machinery ---------------------------------------------------------------------
 
     def _check_queries(self, queries: ArrayLike) -> Vectors:
-        rows = check_vectors("queries", np.atleast_2d(to_array("queries", queries)), dim=self.dim)
+        given = to_array("queries", queries)
+        rows = check_vectors("queries", given[None] if given.ndim == 1 else given, dim=self.dim)
         return unit_length(rows) if self.metric == "cosine" else rows
 
     def _scan(
@@ -347,10 +359,10 @@ class PositionIndex(ABC):
         return best.positions, best.scores, stats
 
     def _settings(self, knobs: Mapping[str, int]) -> dict[str, int]:
-        unknown = set(knobs) - set(self.knobs)
-        if unknown:
+        if not knobs.keys() <= self.knobs.keys():
+            unknown = sorted(knobs.keys() - self.knobs.keys())
             raise InputError(
-                f"{self.family} has no search knob {sorted(unknown)}; it has {sorted(self.knobs)}"
+                f"{self.family} has no search knob {unknown}; it has {sorted(self.knobs)}"
             )
         given = {name: check_count(name, value) for name, value in knobs.items()}
         return {**self.defaults, **given}
@@ -360,13 +372,9 @@ class PositionIndex(ABC):
         if where is None and not self._dead:
             return None
         if where is None:
-            alive = np.ones(self._rows, dtype=bool)
-            alive[list(self._dead)] = False
-            return np.flatnonzero(alive)
+            return self._dead.alive(self._rows)
         positions = np.unique(self._positions(where, "where", dead_allowed=True))
-        if self._dead:
-            positions = positions[~np.isin(positions, list(self._dead))]
-        return positions
+        return positions[~self._dead.among(positions)]
 
     def _positions(
         self, ids: Iterable[int], purpose: str, *, dead_allowed: bool = False
@@ -391,7 +399,7 @@ class PositionIndex(ABC):
             positions = order[np.maximum(last, 0)]
             positions = np.where((last >= 0) & (self._ids[positions] == ids), positions, MISSING)
         if self._dead and not dead_allowed:
-            positions = np.where(np.isin(positions, list(self._dead)), MISSING, positions)
+            positions = np.where(self._dead.among(positions), MISSING, positions)
         return positions
 
     def _to_ids(self, positions: Positions) -> NDArray[np.int64]:
@@ -399,9 +407,11 @@ class PositionIndex(ABC):
             return positions
         return np.where(positions == MISSING, MISSING, self._ids[positions])
 
-    def _new_ids(self, ids: Iterable[int] | None, count: int) -> NDArray[np.int64]:
+    def _new_ids(
+        self, ids: Iterable[int] | None, count: int, *, replace: bool = False
+    ) -> NDArray[np.int64]:
         if ids is None:
-            first = self._rows if self._ids is None else int(self._ids.max(initial=-1)) + 1
+            first = self._next_id()
             if first + count - 1 > LARGEST_ID:
                 raise InputError(
                     f"ids: the next free one, {first}, does not fit 64 bits; give ids yourself"
@@ -416,9 +426,31 @@ class PositionIndex(ABC):
             values, times = np.unique(new, return_counts=True)
             raise InputError(f"ids: {values[times > 1][0]} occurs more than once")
         taken = new[self._lookup(new) != MISSING]
-        if len(taken):
+        if len(taken) and not replace:
             raise InputError(f"ids: {taken[0]} is already in the index; delete it first")
         return new
+
+    def _next_id(self) -> int:
+        """The lowest id beyond all that were given."""
+        return self._rows if self._ids is None else int(self._ids.max(initial=-1)) + 1
+
+    @classmethod
+    def create(
+        cls,
+        options: Any,
+        vectors: ArrayLike,
+        ids: Iterable[int] | None,
+        *,
+        path: Path,
+        metric: Metric,
+        seed: int,
+    ) -> PositionIndex:
+        """Build in a folder; what lives on disk is then read from there."""
+        rows = check_vectors("vectors", vectors)
+        index = cls(options, rows.shape[1], metric, seed=seed)
+        index.add(rows, ids)
+        index.save(path)
+        return load_saved(path, cls.restore, verify=False)
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], parts: dict[str, Path]) -> PositionIndex:
@@ -426,13 +458,17 @@ class PositionIndex(ABC):
         options = cls.options_type(**about["options"])
         index = cls._load(options, about["dim"], about["metric"], parts)
         index._rows = about["rows"]
-        index._dead = set(about["dead"])
+        index._dead = Tombstones(about["dead"])
         if not about["natural_ids"]:
             index._ids = np.fromfile(parts["ids"], dtype="<i8").astype(np.int64)
         index.defaults = dict(about["defaults"])
         if about["certificate"]:
             index.certificate = Certificate.from_dict(about["certificate"])
         return index
+
+
+def _nothing(queries: int) -> NDArray[Any]:
+    return np.empty((queries, 0), dtype=np.float32)
 
 
 def load_saved(
@@ -454,4 +490,4 @@ def load_saved(
             raise IndexCorrupt(f"{path}: the manifest lacks {sorted(missing)}; build it again")
         return load(about, parts)
 
-    return load_folder(path, check_and_load, kind=_KIND, version=_VERSION, verify=verify)
+    return load_folder(path, check_and_load, kind=KIND, version=VERSION, verify=verify)

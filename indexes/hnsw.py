@@ -1,4 +1,4 @@
-"""HNSW graph over f32 rows in RAM, by faiss: what most vector stores run, and the baseline.
+"""HNSW graph over f32 or 8-bit rows in RAM, by faiss: what most vector stores run.
 
 Malkov and Yashunin (2018), "Efficient and robust approximate nearest neighbor search using
 Hierarchical Navigable Small World graphs".
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
+from ragopt.indexes.base import SearchStats
 from ragopt.indexes.faiss_io import (
     faiss,
     from_bytes,
@@ -24,15 +24,16 @@ from ragopt.indexes.faiss_io import (
     to_bytes,
 )
 from ragopt.indexes.scoring import Metric, Positions, Vectors
+from ragopt.indexes.trained import SQ8_MARGIN, TrainedIndex, check_counts, training_of
 
-__all__ = ["FaissHnswIndex", "HnswOptions"]
+__all__ = ["FaissHnswIndex", "GraphOptions", "HnswOptions"]
 
 EF_GRID = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HnswOptions:
-    """Options of ``hnsw`` and ``hnswlib``.
+class GraphOptions:
+    """Options of ``hnswlib``, and of ``hnsw`` too.
 
     Args:
         m: links of a row on the upper levels; twice as many on the lowest. 16 is what pgvector,
@@ -46,29 +47,63 @@ class HnswOptions:
     ef_search: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("m", "ef_construction", "ef_search"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-                raise InputError(f"hnsw: {name}={value!r}, expected an integer of at least 2")
+        counts = {"m": self.m, "ef_construction": self.ef_construction}
+        check_counts("hnsw", 2, **counts, ef_search=self.ef_search)
 
 
-class FaissHnswIndex(PositionIndex):
-    """O(log n) a query; RAM of 4 dim + 8 m + some 12 bytes a vector."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HnswOptions(GraphOptions):
+    """Options of ``hnsw``: those of `GraphOptions` and the rows.
+
+    Args:
+        rows: precision of the rows, ``"f32"`` or ``"sq8"``, 8 bits a dimension; in a spec also
+            ``+sq8``.
+        train_rows: rows to wait for before 8-bit rows take their ranges from them; so few are kept
+            as f32 and scanned exactly. Of no meaning for f32.
+    """
+
+    rows: Literal["f32", "sq8"] = "f32"
+    train_rows: int = 1000
+
+    def __post_init__(self) -> None:
+        GraphOptions.__post_init__(self)
+        if self.rows not in {"f32", "sq8"}:
+            raise InputError(f"hnsw: rows={self.rows!r}, expected 'f32' or 'sq8'")
+        check_counts("hnsw", 1, train_rows=self.train_rows)
+
+
+class FaissHnswIndex(TrainedIndex):
+    """O(log n) a query; RAM of 4 dim, or dim for 8-bit rows, + 8 m + some 12 bytes a vector.
+
+    The ranges of 8-bit rows come from the first ``train_rows`` rows or, where an `add` brings
+    more, from all of those: add a representative part first.
+    """
 
     family = "hnsw"
     options_type = HnswOptions
     knobs: ClassVar = {"ef_search": EF_GRID}
 
-    def __init__(self, options: HnswOptions, dim: int, metric: Metric, *, seed: int = 0) -> None:
-        super().__init__(options, dim, metric, seed=seed)
-        self._index = faiss().IndexHNSWFlat(dim, options.m, metric_of(metric))
-        self._index.hnsw.efConstruction = options.ef_construction
-        self._index.hnsw.rng = faiss().RandomGenerator(seed)
+    @property
+    def _enough(self) -> int:
+        return 1 if self.options.rows == "f32" else int(self.options.train_rows)
 
-    def _append(self, vectors: Vectors) -> None:
-        self._index.add(vectors)
+    def _trained(self, rows: Vectors) -> Any:
+        links, measure = self.options.m, metric_of(self.metric)
+        if self.options.rows == "f32":
+            engine = faiss().IndexHNSWFlat(self.dim, links, measure)
+        else:
+            engine = faiss().IndexHNSWSQ(self.dim, faiss().ScalarQuantizer.QT_8bit, links, measure)
+            faiss().downcast_index(engine.storage).sq.rangestat_arg = SQ8_MARGIN
+        engine.hnsw.efConstruction = self.options.ef_construction
+        engine.hnsw.rng = faiss().RandomGenerator(self.seed)
+        engine.train(rows)
+        self._encode(engine, rows)
+        return engine
 
-    def _nearest(
+    def _encode(self, engine: Any, vectors: Vectors) -> None:
+        engine.add(vectors)
+
+    def _found(
         self,
         queries: Vectors,
         k: int,
@@ -88,28 +123,36 @@ class FaissHnswIndex(PositionIndex):
         stats.reset()
         with selector(allowed, self._rows) as chosen, threads_for(len(queries)):
             parameters = faiss().SearchParametersHNSW(efSearch=breadth, sel=chosen)
-            distances, positions = self._index.search(queries, k, params=parameters)
+            distances, positions = self._engine.search(queries, k, params=parameters)
         return (
             positions.astype(np.int64),
             similarity(distances, self.metric),
             SearchStats(codes_scanned=int(stats.ndis)),
         )
 
-    def _stored(self, positions: Positions) -> Vectors:
-        return np.asarray(self._index.reconstruct_batch(positions), dtype=np.float32)
-
-    def _footprint(self) -> Footprint:
-        graph = self._index.hnsw
-        links = 4 * graph.neighbors.size() + 8 * graph.offsets.size() + 4 * graph.levels.size()
-        return Footprint.of(ram={"rows": 4 * self.dim * self._index.ntotal, "graph": links})
+    def _engine_bytes(self) -> dict[str, int]:
+        graph, rows = self._engine.hnsw, faiss().downcast_index(self._engine.storage)
+        return {
+            "rows": rows.code_size * self._engine.ntotal,
+            "graph": 4 * graph.neighbors.size()
+            + 8 * graph.offsets.size()
+            + 4 * graph.levels.size(),
+        }
 
     def _parts(self) -> dict[str, Any]:
-        return {"graph": to_bytes(self._index)}
+        if self._engine is None:
+            return self._waiting_parts()
+        return {"graph": to_bytes(self._engine)}
 
     @classmethod
     def _load(
         cls, options: HnswOptions, dim: int, metric: Metric, parts: dict[str, Path]
     ) -> FaissHnswIndex:
-        index = cls(options, dim, metric)
-        index._index = from_bytes(parts["graph"])
+        if "graph" in parts:
+            index = cls(options, dim, metric)
+            index._engine = from_bytes(parts["graph"])
+            return index
+        seed, _ = training_of(parts["training"])
+        index = cls(options, dim, metric, seed=seed)
+        index._restore_waiting(parts["rows"])
         return index

@@ -12,7 +12,7 @@ import numpy as np
 
 from ragopt.errors import BackendMissing, IndexCorrupt, StorageError
 from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
-from ragopt.indexes.hnsw import EF_GRID, HnswOptions
+from ragopt.indexes.hnsw import EF_GRID, GraphOptions
 from ragopt.indexes.scoring import MISSING, Metric, Positions, Vectors
 
 __all__ = ["HnswlibIndex"]
@@ -26,10 +26,10 @@ class HnswlibIndex(PositionIndex):
     """O(log n) a query; RAM of 4 dim + 8 m + some 100 bytes a vector, by its own allocation."""
 
     family = "hnswlib"
-    options_type = HnswOptions
+    options_type = GraphOptions
     knobs: ClassVar = {"ef_search": EF_GRID}
 
-    def __init__(self, options: HnswOptions, dim: int, metric: Metric, *, seed: int = 0) -> None:
+    def __init__(self, options: GraphOptions, dim: int, metric: Metric, *, seed: int = 0) -> None:
         super().__init__(options, dim, metric, seed=seed)
         self._index = _module().Index(space=_SPACES[metric], dim=dim)
 
@@ -121,7 +121,7 @@ class HnswlibIndex(PositionIndex):
 
     @classmethod
     def _load(
-        cls, options: HnswOptions, dim: int, metric: Metric, parts: dict[str, Path]
+        cls, options: GraphOptions, dim: int, metric: Metric, parts: dict[str, Path]
     ) -> HnswlibIndex:
         index = cls(options, dim, metric)
         if parts["graph"].stat().st_size:

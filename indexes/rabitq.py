@@ -7,7 +7,7 @@ scan is linear, some 10 ns a vector: right up to about a million vectors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,9 @@ from ragopt.errors import InputError
 from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
 from ragopt.indexes.checks import check_range
 from ragopt.indexes.faiss_io import faiss, from_bytes, metric_of, selector, threads_for, to_bytes
-from ragopt.indexes.rows import PAGE_BYTES, ROW_DTYPES, RowFile
-from ragopt.indexes.scoring import MISSING, Metric, Positions, Vectors, exact_scores
+from ragopt.indexes.rescoring import appended, rescored
+from ragopt.indexes.rows import ROW_DTYPES, RowFile
+from ragopt.indexes.scoring import Metric, Positions, Vectors
 
 __all__ = ["RabitqIndex", "RabitqOptions"]
 
@@ -64,11 +65,11 @@ class RabitqIndex(PositionIndex):
 
     def _append(self, vectors: Vectors) -> None:
         check_range(vectors, self._file.dtype)
-        self._file.append(vectors)  # first, since a disk may be full
-        rotated = self._rotation.apply(vectors)
-        if not self._codes.is_trained:
-            self._codes.train(rotated)
-        self._codes.add(rotated)
+        with appended(self._file, vectors):  # first, since a disk may be full
+            rotated = self._rotation.apply(vectors)
+            if not self._codes.is_trained:
+                self._codes.train(rotated)
+            self._codes.add(rotated)
 
     def _nearest(
         self,
@@ -82,26 +83,8 @@ class RabitqIndex(PositionIndex):
         reachable = self._rows if allowed is None else len(allowed)
         breadth = min(reachable, max(k, candidates or _CANDIDATES_A_RESULT * k))
         found = self._estimate(queries, breadth, allowed)
-        positions = np.full((len(queries), k), MISSING, dtype=np.int64)
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        pages = 0
-        for row, query in enumerate(queries):
-            chosen = np.sort(found[row][found[row] != MISSING])
-            pages += self._file.prefetch(chosen)
-            exact = exact_scores(query, self._file.read(chosen), self.metric)
-            best = np.argsort(-exact, kind="stable")[:k]
-            positions[row, : len(best)] = chosen[best]
-            scores[row, : len(best)] = exact[best]
-        return (
-            positions,
-            scores,
-            SearchStats(
-                codes_scanned=self._rows * len(queries),
-                pages_read=pages,
-                bytes_read=pages * PAGE_BYTES,
-                read_rounds=1,
-            ),
-        )
+        positions, scores, stats = rescored(self._file, queries, found, k, self.metric)
+        return positions, scores, replace(stats, codes_scanned=self._rows * len(queries))
 
     def _estimate(self, queries: Vectors, breadth: int, allowed: Positions | None) -> Positions:
         with selector(allowed, self._rows) as chosen, threads_for(len(queries)):

@@ -1,4 +1,4 @@
-"""Spec strings to index families: ``"hnsw(m=32)"``, ``"rabitq(bits=1)+rescore(f16)"``.
+"""Spec strings to index families: ``"hnsw(m=32)+sq8"``, ``"rabitq(bits=1)+rescore(f16)"``.
 
 Families of third parties register through the entry-point group ``ragopt.indexes``; each entry
 names a `Family`.
@@ -35,7 +35,8 @@ class Family:
     Args:
         name: as in a spec string.
         index: the class, imported on first use.
-        modifiers: allowed after ``+``: name to the options that its value sets.
+        modifiers: allowed after ``+``: name to the option that its value sets, or, for one that
+            takes no value, to ``option=value``.
         summary: one line for listings.
     """
 
@@ -69,13 +70,46 @@ def _rabitq() -> type[PositionIndex]:
     return RabitqIndex
 
 
+def _tiered() -> type[PositionIndex]:
+    from ragopt.indexes.tiered.index import TieredIndex
+
+    return TieredIndex
+
+
+def _ivf() -> type[PositionIndex]:
+    from ragopt.indexes.ivf import IvfIndex
+
+    return IvfIndex
+
+
+def _ivfpq() -> type[PositionIndex]:
+    from ragopt.indexes.ivfpq import IvfPqIndex
+
+    return IvfPqIndex
+
+
+def _diskann() -> type[PositionIndex]:
+    from ragopt.indexes.diskann import DiskannIndex
+
+    return DiskannIndex
+
+
 _FAMILIES = (
     Family("flat", _flat, {}, "exact scan, f32 or f16 rows in RAM"),
-    Family("hnsw", _hnsw, {}, "graph over f32 rows in RAM (faiss)"),
+    Family("hnsw", _hnsw, {"sq8": "rows=sq8"}, "graph over f32 or 8-bit rows in RAM (faiss)"),
     Family("hnswlib", _hnswlib, {}, "graph over f32 rows in RAM (hnswlib)"),
+    Family("ivf", _ivf, {"sq8": "rows=sq8"}, "lists of 8-bit rows in RAM (faiss)"),
+    Family(
+        "ivfpq",
+        _ivfpq,
+        {"opq": "opq=True", "rescore": "rows"},
+        "lists of product-quantization codes in RAM, rows on disk (faiss)",
+    ),
+    Family("diskann", _diskann, {}, "graph and rows on disk, codes in RAM (diskannpy)"),
     Family(
         "rabitq", _rabitq, {"rescore": "rows"}, "codes of 1 to 8 bits in RAM, rows on disk (faiss)"
     ),
+    Family("tiered", _tiered, {"rescore": "rows"}, "lists of codes in RAM, rows on disk (numba)"),
 )
 _BUILT_IN = {family.name: family for family in _FAMILIES}
 
@@ -122,13 +156,12 @@ def build(
         array([[2]])
     """
     index_type, options = parse_spec(spec)
+    if path is not None:
+        return index_type.create(options, vectors, ids, path=Path(path), metric=metric, seed=seed)
     rows = check_vectors("vectors", vectors)
     index = index_type(options, rows.shape[1], metric, seed=seed)
     index.add(rows, ids)
-    if path is None:
-        return index
-    index.save(path)
-    return open(path, verify=False)
+    return index
 
 
 def open(path: Path | str, *, verify: bool = True) -> PositionIndex:  # noqa: A001
@@ -168,12 +201,14 @@ def parse_spec(spec: str) -> tuple[type[PositionIndex], Any]:
             raise InputError(
                 f"{spec!r}: {name} takes no '+{modifier}'; it takes {sorted(family.modifiers)}"
             )
-        if set(given) != {""}:
+        option, fixed, value = family.modifiers[modifier].partition("=")
+        if fixed and given:
+            raise InputError(f"{spec!r}: expected '+{modifier}' without a value")
+        if not fixed and set(given) != {""}:
             raise InputError(f"{spec!r}: expected one value, as in '+{modifier}(f16)'")
-        option = family.modifiers[modifier]
         if option in options:
             raise InputError(f"{spec!r}: {option} is given twice")
-        options[option] = given[""]
+        options[option] = _value(value) if fixed else given[""]
     index_type = family.index()
     try:
         return index_type, index_type.options_type(**options)

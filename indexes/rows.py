@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.indexes.scoring import Positions, Vectors
-from ragopt.storage import storage_errors
+from ragopt.storage import allocate, storage_errors
 
-__all__ = ["PAGE_BYTES", "ROW_DTYPES", "RowFile"]
+__all__ = ["PAGE_BYTES", "ROW_DTYPES", "RowFile", "row_view"]
 
 PAGE_BYTES = 4096
 ROW_DTYPES: dict[str, np.dtype[Any]] = {"f16": np.dtype("<f2"), "f32": np.dtype("<f4")}
@@ -52,6 +52,16 @@ class RowFile:
             with storage_errors(path):
                 self._file = path.open("rb")
             self._map()
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of a row."""
+        return self._row_bytes
+
+    @property
+    def layout(self) -> tuple[int, int, int]:
+        """Rows a slot, bytes from one slot to the next, bytes of a row."""
+        return self._rows_a_slot, self._slot_bytes, self._row_bytes
 
     @property
     def disk_bytes(self) -> int:
@@ -96,10 +106,19 @@ class RowFile:
                 )
         return int(len(slots) * (self._slot_bytes // PAGE_BYTES))
 
+    @property
+    def address(self) -> int:
+        """Of the mapped file, valid as long as this object is and nothing is appended."""
+        return int(self._view.ctypes.data)
+
     def read(self, positions: Positions) -> Vectors:
         """Rows (n, dim) as float32."""
         slot, place = np.divmod(positions, self._rows_a_slot)
         return np.asarray(self._view[slot, place], dtype=np.float32)
+
+    def stored(self, positions: Positions) -> NDArray[Any]:
+        """Rows (n, dim) in the file's own precision."""
+        return np.ascontiguousarray(self._view[np.divmod(positions, self._rows_a_slot)])
 
     def content(self) -> NDArray[np.uint8]:
         """The file's bytes."""
@@ -138,17 +157,39 @@ class RowFile:
             self._mapping.madvise(mmap.MADV_RANDOM)
         slots = self._slots(self.count)
         raw = np.frombuffer(self._mapping, dtype=np.uint8, count=slots * self._slot_bytes)
-        used = self._rows_a_slot * self._row_bytes
-        self._view = np.ndarray(
+        self._view = self._rows_of(raw, slots)
+
+    def _rows_of(self, raw: NDArray[np.uint8], slots: int) -> NDArray[Any]:
+        """The rows (slots, rows a slot, dim) in the bytes of so many slots."""
+        return np.ndarray(
             (slots, self._rows_a_slot, self.dim),
             dtype=self.dtype,
             buffer=raw,
-            strides=(self._slot_bytes, used // self._rows_a_slot, self.dtype.itemsize),
+            strides=(self._slot_bytes, self._row_bytes, self.dtype.itemsize),
         )
 
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:
             self._file.close()
+
+
+def row_view(
+    path: Path, dim: int, dtype: str, count: int
+) -> tuple[np.memmap[Any, np.dtype[np.uint8]], NDArray[Any]]:
+    """Make a file of rows that are written in any order.
+
+    Returns:
+        The writable map, to be flushed, and its rows as (slots, rows a slot, dim).
+
+    Raises:
+        OSError: the disk is full.
+    """
+    layout = RowFile(dim, dtype)
+    slots = layout._slots(count)
+    with path.open("wb") as file:
+        allocate(file.fileno(), slots * layout._slot_bytes)
+    written = np.memmap(path, dtype=np.uint8, mode="r+")
+    return written, layout._rows_of(written, slots)
 
 
 def _write_all(file: Any, content: NDArray[np.uint8]) -> None:

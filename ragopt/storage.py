@@ -15,8 +15,8 @@ import secrets
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,9 +25,16 @@ from ragopt.errors import IndexCorrupt, InputError, StorageError, StoreBusy
 __all__ = [
     "Database",
     "DatabaseFormat",
+    "StoredPart",
+    "allocate",
     "atomic_write",
+    "commit_folder",
+    "file_checksum",
     "load_folder",
     "read_folder",
+    "store_part",
+    "sync_folder",
+    "temporary_part",
     "write_folder",
     "writer_lock",
 ]
@@ -88,10 +95,11 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
             with contextlib.suppress(OSError):
                 beside.unlink()
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make new names and removals in a folder survive a power cut."""
     if os.name != "posix":  # elsewhere a folder cannot be opened for syncing
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -160,25 +168,98 @@ def write_folder(
         StorageError: the disk is full, read-only or failing; the old set still opens.
     """
     with writer_lock(folder):
-        older = _saved_files(folder) or {}
-        names = set(parts) | set(older)
+        commit_folder(folder, kind=kind, version=version, about=about, parts=parts)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that stands in the folder already, as `store_part` left it there.
+
+    Args:
+        file: its name.
+        bytes: its size.
+        crc32: its checksum.
+    """
+
+    file: str
+    bytes: int
+    crc32: int
+
+    @classmethod
+    def of(cls, path: Path) -> StoredPart:
+        """A part by its path; its name tells the checksum."""
+        return cls(path.name, path.stat().st_size, int(path.stem.rpartition("-")[2], 16))
+
+
+def commit_folder(
+    folder: Path, *, kind: str, version: int, about: Mapping[str, Any], parts: Mapping[str, Any]
+) -> None:
+    """`write_folder` for a caller who holds the `writer_lock`.
+
+    Parts that are a `StoredPart` are kept where they are.
+    """
+    older = _saved_files(folder) or {}
+    names = set(parts) | set(older)
+    new = [name for name, content in parts.items() if not isinstance(content, StoredPart)]
+    kept = {content.file for content in parts.values() if isinstance(content, StoredPart)}
+    _sweep(folder, names, kept)
+    try:
+        files = {
+            name: asdict(_write_part(folder, name, content) if name in new else content)
+            for name, content in parts.items()
+        }
+        manifest = {"magic": "ragopt", "kind": kind, "version": version, "files": files}
+        body = json.dumps({**manifest, "about": dict(about)}, sort_keys=True, indent=1)
+        sealed = json.dumps({"crc32": zlib.crc32(body.encode()), "body": body}, indent=1)
+        atomic_write(folder / MANIFEST, sealed.encode())
+    finally:
         _sweep(folder, names)
-        try:
-            files = {name: _write_part(folder, name, content) for name, content in parts.items()}
-            manifest = {"magic": "ragopt", "kind": kind, "version": version, "files": files}
-            body = json.dumps({**manifest, "about": dict(about)}, sort_keys=True, indent=1)
-            sealed = json.dumps({"crc32": zlib.crc32(body.encode()), "body": body}, indent=1)
-            atomic_write(folder / MANIFEST, sealed.encode())
-        finally:
-            _sweep(folder, names)
 
 
-def _write_part(folder: Path, name: str, content: Any) -> dict[str, Any]:
+def allocate(handle: int, size: int) -> None:
+    """Give an empty file its size, with the blocks behind it where the system can.
+
+    A map of a file without its blocks dies of a full disk when it is written.
+
+    Args:
+        handle: of the open file.
+        size: in bytes.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.ftruncate(handle, size)
+
+
+def temporary_part(folder: Path, name: str) -> Path:
+    """Where to write a part that is to become one by `store_part`; leftovers are swept."""
+    return folder / f".{name}-{0:08x}.bin.{secrets.token_hex(4)}"
+
+
+def store_part(path: Path, name: str) -> StoredPart:
+    """Give a file that was written at `temporary_part` the name of a part, synced and summed.
+
+    Raises:
+        StorageError: the disk is full or failing.
+    """
+    with storage_errors(path):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        checksum = file_checksum(path)
+        part = StoredPart(f"{name}-{checksum:08x}.bin", path.stat().st_size, checksum)
+        path.replace(path.with_name(part.file))
+    return part
+
+
+def _write_part(folder: Path, name: str, content: Any) -> StoredPart:
     data = memoryview(content).cast("B") if memoryview(content).nbytes else memoryview(b"")
     checksum = _crc(data)
     file = f"{name}-{checksum:08x}.bin"
     atomic_write(folder / file, data)
-    return {"file": file, "bytes": data.nbytes, "crc32": checksum}
+    return StoredPart(file, data.nbytes, checksum)
 
 
 def _saved_files(folder: Path) -> dict[str, str] | None:
@@ -192,7 +273,7 @@ def _saved_files(folder: Path) -> dict[str, str] | None:
     return {name: entry["file"] for name, entry in entries.items()}
 
 
-def _sweep(folder: Path, names: set[str]) -> None:
+def _sweep(folder: Path, names: set[str], kept: Set[str] = frozenset()) -> None:
     """Remove files of these parts that the manifest does not name, and temporary files.
 
     The caller holds the lock, so no writer is at work.
@@ -206,7 +287,8 @@ def _sweep(folder: Path, names: set[str]) -> None:
             stale = ours["beside"] is None or ours["beside"] in names
         else:
             # The manifest may be restored where it is damaged.
-            stale = ours["part"] in names and saved is not None and path.name not in saved.values()
+            named = saved is None or path.name in saved.values() or path.name in kept
+            stale = ours["part"] in names and not named
         if stale:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -298,7 +380,7 @@ def _check_part(path: Path, *, size: int, crc32: int | None) -> None:
     found = path.stat().st_size
     if found != size:
         raise IndexCorrupt(f"{path}: {found} bytes, expected {size} (truncated?); {way_out}")
-    if crc32 is not None and _crc_of_file(path) != crc32:
+    if crc32 is not None and file_checksum(path) != crc32:
         raise IndexCorrupt(f"{path}: checksum mismatch, its content was altered; {way_out}")
 
 
@@ -309,7 +391,8 @@ def _crc(data: memoryview) -> int:
     return value
 
 
-def _crc_of_file(path: Path) -> int:
+def file_checksum(path: Path) -> int:
+    """CRC-32 of a file's content."""
     value = 0
     with path.open("rb") as file:
         while block := file.read(_CRC_BLOCK_BYTES):

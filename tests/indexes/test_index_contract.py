@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ragopt import indexes
 from ragopt.errors import InputError
-from ragopt.indexes import SearchResult, VectorIndex, build
+from ragopt.indexes import SearchResult, VectorIndex
 from ragopt.indexes import open as open_index
 from ragopt.indexes.base import PositionIndex
+from ragopt.indexes.checks import check_vectors
 from ragopt.indexes.scoring import Metric
 
 Array = NDArray[Any]
@@ -24,20 +27,62 @@ SPECS = [
     "flat",
     "flat(dtype=f16)",
     "hnsw",
+    "hnsw(train_rows=80)+sq8",
     "hnswlib",
+    "ivf(train_rows=80)+sq8",
+    "ivfpq(bits=5,train_rows=80,oversampling=30)+rescore(f32)",
+    "ivfpq(bits=5,train_rows=80,oversampling=30)+opq",
     "rabitq",
     "rabitq(bits=4)+rescore(f32)",
+    "diskann(fresh_rows=40)",
 ]
+SQ8 = ["hnsw(train_rows=80)+sq8", "ivf(train_rows=80)+sq8"]
+ON_DISK = ("rabitq", "ivfpq", "diskann", "tiered")
 METRICS: list[Metric] = ["cosine", "ip", "l2"]
 DIM = 24
 COUNT = 150
 
 # Half precision holds 11 bits; float32 sums of a few dozen products some 20.
-TOLERANCE = {"flat(dtype=f16)": 3e-3, "rabitq": 3e-3}
+TOLERANCE = {
+    "flat(dtype=f16)": 3e-3,
+    "rabitq": 3e-3,
+    "ivfpq(bits=5,train_rows=80,oversampling=30)+opq": 3e-3,
+    **dict.fromkeys(SQ8, 1e-2),
+}
+RECALL = dict.fromkeys(SQ8, 0.96)  # rounded rows swap near ties
+
+
+# A graph takes a process and a third of a second to build, and most tests want the same one.
+SLOW_TO_BUILD = ("diskann",)
+SAVED: dict[Any, Path] = {}
+HOME = tempfile.TemporaryDirectory(prefix="ragopt-contract-")
+
+
+def build(
+    spec: str, vectors: Any, ids: Any = None, *, path: Path | None = None, **options: Any
+) -> PositionIndex:
+    """`ragopt.indexes.build`, but what is slow to build is saved, and opened when wanted again."""
+    if not spec.startswith(SLOW_TO_BUILD):
+        return indexes.build(spec, vectors, ids, path=path, **options)
+    rows = check_vectors("vectors", vectors)
+    named = None if ids is None else np.asarray(ids).tobytes()
+    key = (spec, rows.shape, rows.tobytes(), named, *options.items())
+    if key not in SAVED:
+        index = indexes.build(spec, vectors, ids, **options)
+        SAVED[key] = Path(HOME.name) / str(len(SAVED))
+        index.save(SAVED[key])
+    else:
+        index = open_index(SAVED[key])
+    if path is None:
+        return index
+    index.save(path)
+    return open_index(path, verify=False)
 
 
 @pytest.fixture(params=SPECS)
 def spec(request: pytest.FixtureRequest) -> str:
+    if request.param.startswith("diskann"):
+        pytest.importorskip("diskannpy", reason="diskannpy (extra diskann) is not installed")
     return str(request.param)
 
 
@@ -99,13 +144,13 @@ def test_bad_vectors_are_refused_and_change_nothing(
     spec: str, vectors: Array, queries: Array, bad: str
 ) -> None:
     index = build(spec, vectors)
-    before, size = wide(index, queries, 5), index.footprint()
+    before, size = wide(index, queries[:8], 5), index.footprint()
     values, message = BAD_VECTORS[bad]
     with pytest.raises(InputError, match=message):
         index.add(values)
     assert len(index) == COUNT
     assert index.footprint() == size
-    assert same(wide(index, queries, 5), before)
+    assert same(wide(index, queries[:8], 5), before)
     assert index.add(vectors[:2]).tolist() == [COUNT, COUNT + 1]
 
 
@@ -164,13 +209,13 @@ def test_bad_ids_are_refused_and_change_nothing(
     spec: str, vectors: Array, queries: Array, bad: str, start: str
 ) -> None:
     index = build(spec, vectors, np.arange(COUNT)[::-1] if start == "explicit" else None)
-    before = wide(index, queries, 5)
+    before = wide(index, queries[:8], 5)
     values, message = BAD_IDS[bad]
     with pytest.raises(InputError, match=message):
         index.add(vectors[:3], values)
     assert len(index) == COUNT
     assert 900 not in index
-    assert same(wide(index, queries, 5), before)
+    assert same(wide(index, queries[:8], 5), before)
 
 
 def test_default_ids_after_the_largest_possible_are_refused(spec: str, vectors: Array) -> None:
@@ -199,8 +244,8 @@ def test_bad_knob_values_are_refused(spec: str, vectors: Array, value: Any) -> N
 
 def test_an_unknown_knob_is_refused_with_the_known_ones(spec: str, vectors: Array) -> None:
     index = build(spec, vectors[:30])
-    with pytest.raises(InputError, match=r"no search knob \['nprobe'\].*" + "".join(index.knobs)):
-        index.search(vectors[0], 3, nprobe=4)
+    with pytest.raises(InputError, match=r"no search knob \['probes'\].*" + "".join(index.knobs)):
+        index.search(vectors[0], 3, probes=4)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 0.5, "x"])
@@ -267,7 +312,7 @@ def test_an_exhaustive_search_finds_the_true_nearest(
 ) -> None:
     index = build(spec, vectors, metric=metric)
     truth = np.argsort(-scores_of(queries, vectors, metric), axis=1)[:, :10]
-    floor = 1.0 if TOLERANCE.get(spec) is None else 0.99  # rounded rows may swap near ties
+    floor = RECALL.get(spec, 1.0 if TOLERANCE.get(spec) is None else 0.99)
     assert recall(wide(index, queries, 10).ids, truth) >= floor
     assert recall(index.exact(queries, 10).ids, truth) >= floor
 
@@ -374,7 +419,8 @@ def test_cosine_of_zero_rows_and_zero_queries_is_zero(spec: str, vectors: Array)
     index = build(spec, rows)
     found = wide(index, rows[:40], COUNT)
     assert np.isfinite(found.scores[found.ids >= 0]).all()
-    assert (found.scores[np.isin(found.ids, np.arange(0, COUNT, 10))] == 0).all()
+    rounded = 1e-2 if spec in SQ8 else 0
+    assert (np.abs(found.scores[np.isin(found.ids, np.arange(0, COUNT, 10))]) <= rounded).all()
     nothing = index.search(np.zeros(DIM), 3)
     assert (nothing.scores == 0).all()
     assert (nothing.ids >= 0).all()
@@ -447,9 +493,11 @@ def test_adding_in_pieces_finds_the_same(spec: str, metric: Metric, vectors: Arr
     for start, stop in ((60, 61), (61, 90), (90, 90), (90, COUNT)):
         assert index.add(vectors[start:stop]).tolist() == list(range(start, stop))
     whole = build(spec, vectors, metric=metric)
-    found, truth = wide(index, vectors, 5), wide(whole, vectors, 5)
-    assert recall(found.ids, truth.ids) > 0.99
-    np.testing.assert_allclose(found.scores[:, 0], truth.scores[:, 0], rtol=1e-5, atol=1e-5)
+    found, truth = wide(index, vectors[::3], 5), wide(whole, vectors[::3], 5)
+    assert recall(found.ids, truth.ids) > RECALL.get(spec, 0.99)
+    # Few rows give narrow ranges, which some later rows do not fit.
+    rounded = 6e-2 * np.abs(truth.scores).max() if spec in SQ8 else 1e-5
+    np.testing.assert_allclose(found.scores[:, 0], truth.scores[:, 0], rtol=1e-5, atol=rounded)
 
 
 def test_custom_ids(spec: str, metric: Metric, vectors: Array, queries: Array) -> None:
@@ -596,10 +644,10 @@ def test_saving_and_opening_changes_no_result(
     assert (len(opened), opened.dim, opened.metric) == (len(index), DIM, metric)
     assert opened.options == index.options
     for search in (
-        lambda one: one.search(queries, 9),
-        lambda one: wide(one, queries, 9),
-        lambda one: one.exact(queries, 9),
-        lambda one: one.search(queries, 4, where=[1, 4, 61, 62, 64]),
+        lambda one: one.search(queries[:12], 9),
+        lambda one: wide(one, queries[:12], 9),
+        lambda one: one.exact(queries[:12], 9),
+        lambda one: one.search(queries[:12], 4, where=[1, 4, 61, 62, 64]),
     ):
         assert same(search(opened), search(index))
 
@@ -614,7 +662,8 @@ def test_an_opened_index_goes_on(
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").iterdir()} == before
     whole = build(spec, vectors, metric=metric)
     whole.delete([3])
-    assert recall(wide(index, queries, 5).ids, whole.exact(queries, 5).ids) > 0.98
+    found, truth = wide(index, queries, 5), whole.exact(queries, 5)
+    assert recall(found.ids, truth.ids) > RECALL.get(spec, 0.98)
     index.save(tmp_path / "index")
     assert same(wide(open_index(tmp_path / "index"), queries, 5), wide(index, queries, 5))
 
@@ -670,6 +719,8 @@ def saved_bytes(index: PositionIndex, folder: Path) -> list[bytes]:
 
 
 def test_a_seed_decides_everything(spec: str, vectors: Array, tmp_path: Path) -> None:
+    if spec.startswith("diskann"):
+        pytest.skip("the package draws without a seed")
     first, again = (
         saved_bytes(one_by_one(spec, vectors, seed=5), tmp_path / name) for name in ("a", "b")
     )
@@ -686,7 +737,7 @@ def test_a_footprint_is_the_sum_of_its_parts(spec: str, vectors: Array) -> None:
     assert sum(on_disk.values()) == size.disk_bytes
     assert sum(size.by_part.values()) == size.ram_bytes + size.disk_bytes
     assert size.by_part["ids"] == 8 * COUNT
-    assert (size.disk_bytes > 0) == spec.startswith("rabitq")
+    assert (size.disk_bytes > 0) == spec.startswith(ON_DISK)
 
 
 MEASURE = """
@@ -701,7 +752,7 @@ def held():
 open_index(sys.argv[1]).search(np.ones(128), 3)  # whatever libraries keep for themselves
 before = held()
 index = open_index(sys.argv[2])
-print(index.footprint().ram_bytes, held() - before)
+print("claimed", index.footprint().ram_bytes, "held", held() - before)
 """
 
 
@@ -718,14 +769,21 @@ def held_bytes(
             folder = tmp_path_factory.mktemp("held")
             build(spec, rows[:300], path=folder / "small")
             build(spec, rows, path=folder / "large")
-            claimed, held = run_script(MEASURE, folder / "small", folder / "large").split()
-            measured[spec] = int(claimed), int(held)
+            printed = run_script(MEASURE, folder / "small", folder / "large")
+            # The older diskannpy writes to standard output, too.
+            (said,) = re.findall(r"^claimed (\d+) held (-?\d+)$", printed, re.MULTILINE)
+            measured[spec] = int(said[0]), int(said[1])
         return measured[spec]
 
     return measure
 
 
-QUICK_GRAPHS = {"hnsw": "hnsw(ef_construction=4)", "hnswlib": "hnswlib(ef_construction=4)"}
+QUICK_GRAPHS = {
+    "hnsw": "hnsw(ef_construction=4)",
+    "hnsw(train_rows=80)+sq8": "hnsw(ef_construction=4,train_rows=80)+sq8",
+    "hnswlib": "hnswlib(ef_construction=4)",
+    "diskann(fresh_rows=40)": "diskann(fresh_rows=40,r=8,build_complexity=8)",
+}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")

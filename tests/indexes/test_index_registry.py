@@ -16,11 +16,15 @@ import ragopt.indexes
 from ragopt.errors import BackendMissing, InputError
 from ragopt.indexes import Family, build, families, registry
 from ragopt.indexes import open as open_index
+from ragopt.indexes.diskann import DiskannOptions
 from ragopt.indexes.flat import FlatIndex, FlatOptions
 from ragopt.indexes.hnsw import HnswOptions
+from ragopt.indexes.ivf import IvfOptions
+from ragopt.indexes.ivfpq import IvfPqOptions
 from ragopt.indexes.rabitq import RabitqOptions
 from ragopt.indexes.registry import parse_spec
 
+BUILT_IN = ["flat", "hnsw", "hnswlib", "ivf", "ivfpq", "diskann", "rabitq", "tiered"]
 ROWS = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
 
 
@@ -28,10 +32,12 @@ def test_the_public_names() -> None:
     assert sorted(ragopt.indexes.__all__) == [
         "Family",
         "Footprint",
+        "QuantizerComparison",
         "SearchResult",
         "SearchStats",
         "VectorIndex",
         "build",
+        "compare_quantizers",
         "families",
         "open",
         "tune",
@@ -47,6 +53,11 @@ def test_the_public_names() -> None:
         ("flat(dtype='f16')", FlatOptions(dtype="f16")),
         ("hnsw(m=32)", HnswOptions(m=32)),
         ("hnsw(m=32, ef_search=2,)", HnswOptions(m=32, ef_search=2)),
+        ("hnsw(m=8)+sq8", HnswOptions(m=8, rows="sq8")),
+        ("ivf", IvfOptions()),
+        ("ivf(lists=64)+sq8", IvfOptions(lists=64)),
+        ("ivfpq(m=48)+opq+rescore(f32)", IvfPqOptions(m=48, opq=True, rows="f32")),
+        ("diskann(r=32)", DiskannOptions(r=32)),
         ("rabitq", RabitqOptions(bits=1, rows="f16")),
         ("rabitq(bits=8)+rescore(f32)", RabitqOptions(bits=8, rows="f32")),
         ("rabitq + rescore(f16)", RabitqOptions()),
@@ -89,6 +100,23 @@ def test_good_specs(spec: str, options: object) -> None:
         ("rabitq(bits=1.0)", "bits=1.0"),
         ("rabitq(bits=True)", "bits=True"),
         ("hnsw(m=1)", "m=1,"),
+        ("hnsw(rows=f16)", "rows='f16', expected 'f32' or 'sq8'"),
+        ("hnsw(train_rows=0)+sq8", "train_rows=0, expected an integer of at least 1"),
+        ("hnsw+sq8(8)", r"expected '\+sq8' without a value"),
+        ("hnsw+sq8+sq8", "rows is given twice"),
+        ("hnswlib+sq8", r"hnswlib takes no '\+sq8'"),
+        ("ivf(lists=-1)", "lists=-1, expected an integer of at least 0"),
+        ("ivf(nprobe=0)", "nprobe=0, expected an integer of at least 1"),
+        ("ivf(train_rows=True)", "train_rows=True"),
+        ("ivf(rows=f32)", "rows='f32', expected 'sq8'"),
+        ("ivfpq(bits=9)", "bits=9"),
+        ("ivfpq(bits=8,train_rows=255)", "train_rows=255, expected at least 256"),
+        ("ivfpq(opq=1)", "opq=1, expected True or False"),
+        ("ivfpq(m=9)", "m=9 parts exceed the 8 dimensions"),
+        ("ivfpq(oversampling=0)", "oversampling=0"),
+        ("ivfpq+rescore(f64)", "rows='f64'"),
+        ("diskann(r=0)", "r=0, expected an integer of at least 1"),
+        ("diskann(pq_bytes=9)", "pq_bytes=9 exceed the 8 dimensions"),
         ("hnsw(m=True)", "m=True"),
         ("hnsw(m=16,m=32)", "'m=32' is given twice"),
         ("hnsw(ef_search='64')", "ef_search='64'"),
@@ -162,7 +190,7 @@ def entry(name: str, target: str) -> Any:
 
 def test_a_family_of_a_third_party(third_parties: list[Any], tmp_path: Path) -> None:
     third_parties.append(entry("reversed", "REVERSED"))
-    assert list(families()) == ["flat", "hnsw", "hnswlib", "rabitq", "reversed"]
+    assert list(families()) == [*BUILT_IN, "reversed"]
     index = build("reversed+paged(3)", ROWS, path=tmp_path)
     assert isinstance(index, ReversedIndex)
     assert index.options == ReversedOptions(pages=3)
