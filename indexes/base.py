@@ -218,7 +218,8 @@ class PositionIndex(ABC):
         reachable = self._rows if allowed is None else len(allowed)
         width = min(k, reachable)
         if not width or not len(rows):
-            positions, scores, stats = _nothing(len(rows)), _nothing(len(rows)), SearchStats()
+            positions = np.empty((len(rows), 0), dtype=np.int64)
+            scores, stats = np.empty((len(rows), 0), dtype=np.float32), SearchStats()
         elif allowed is not None and reachable <= _EXACT_FILTER_ROWS:
             positions, scores, stats = self._scan(rows, width, allowed)
         else:
@@ -465,10 +466,6 @@ class PositionIndex(ABC):
         if about["certificate"]:
             index.certificate = Certificate.from_dict(about["certificate"])
         return index
-
-
-def _nothing(queries: int) -> NDArray[Any]:
-    return np.empty((queries, 0), dtype=np.float32)
 
 
 def load_saved(

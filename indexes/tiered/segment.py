@@ -1,0 +1,367 @@
+"""Segments: immutable files of rows in list order and the codes of the lists.
+
+Four parts: ``lists`` (i32, own and spilled entries of each list), ``codes`` (a block a list, see
+`kernels.search`, from a page boundary), ``rows`` (pages of rows, list after list), ``ids``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragopt.errors import IndexCorrupt
+from ragopt.indexes.rows import PAGE_BYTES, RowFile, row_view
+from ragopt.indexes.scoring import MISSING, Positions, Vectors
+from ragopt.indexes.tiered import kernels
+from ragopt.indexes.tiered.coding import NO_LIST, Coder
+from ragopt.storage import StoredPart, allocate, store_part, storage_errors, temporary_part
+
+__all__ = ["PARTS", "RowSource", "Segment", "write_segment"]
+
+PARTS = ("lists", "codes", "rows", "ids")
+_LARGEST_NARROW_ID = (1 << 31) - 1
+
+
+class RowSource(Protocol):
+    """Rows to write, readable more than once."""
+
+    def __len__(self) -> int: ...
+    def blocks(self) -> Iterator[Vectors]:
+        """Rows (n, dim) f32, checked and scaled as the index holds them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assignment:
+    """Lists of the rows of a source.
+
+    Args:
+        first: (n,) i32.
+        second: (n,) i32, -1 for none.
+    """
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+
+    def at(self, rows: Positions) -> Assignment:
+        """Of some of the rows."""
+        return Assignment(self.first[rows], self.second[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Assignment]) -> Assignment:
+        """Of several sources, one after the other."""
+        return cls(
+            np.concatenate([part.first for part in parts]),
+            np.concatenate([part.second for part in parts]),
+        )
+
+
+class Segment:
+    """An open segment; its files stay readable even when they are unlinked.
+
+    Args:
+        number: of the segment.
+        paths: its parts.
+        coder: of the index.
+        dim: length of a row.
+        dtype: of the rows, ``"f16"`` or ``"f32"``.
+
+    Raises:
+        IndexCorrupt: the parts do not fit together.
+        StorageError: a file cannot be opened.
+    """
+
+    def __init__(
+        self, number: int, paths: Mapping[str, Path], coder: Coder, dim: int, dtype: str
+    ) -> None:
+        self.number = number
+        self._paths = dict(paths)
+        counts = np.fromfile(paths["lists"], dtype="<i4").astype(np.int64)
+        if len(counts) != 2 * coder.lists:
+            raise IndexCorrupt(f"{paths['lists']}: does not describe {coder.lists} lists")
+        own, spilled = counts.reshape(2, coder.lists)
+        self.count = int(own.sum())
+        self.ids = _read_ids(paths["ids"], self.count)
+        self.sizes = list_bytes(own, spilled, coder.code_words)
+        """Bytes of each list's block."""
+        self.offsets = _offsets(self.sizes)
+        expected = int(self.offsets[-1])
+        with storage_errors(paths["codes"]):
+            self._codes = paths["codes"].open("rb", buffering=0)
+            weakref.finalize(self, self._codes.close)
+            found = self._codes.seek(0, 2)
+            if found != expected:
+                raise IndexCorrupt(f"{paths['codes']}: {found} bytes, expected {expected}")
+            self._map = mmap.mmap(self._codes.fileno(), 0, access=mmap.ACCESS_READ)
+        if hasattr(mmap, "MADV_RANDOM"):
+            self._map.madvise(mmap.MADV_RANDOM)
+        self.mapped = np.frombuffer(self._map, dtype=np.uint8)
+        self.rows = RowFile(dim, dtype, path=paths["rows"], count=self.count)
+        self.table = np.zeros((coder.lists, len(kernels.LIST_COLUMNS)), dtype=np.int64)
+        """By `kernels.LIST_COLUMNS`, nothing in RAM."""
+        self.table[:, kernels.FILE] = self.mapped.ctypes.data + self.offsets[:-1]
+        self.table[:, kernels.OWN] = own
+        self.table[:, kernels.SPILLED] = spilled
+        self.table[:, kernels.FIRST] = np.cumsum(own) - own
+        self._order: NDArray[np.int32] | None = None
+
+    @property
+    def entries(self) -> int:
+        """Codes, those of rows in two lists twice."""
+        return int(self.table[:, kernels.OWN].sum() + self.table[:, kernels.SPILLED].sum())
+
+    @property
+    def stored(self) -> dict[str, StoredPart]:
+        """The parts, as a manifest names them."""
+        return {
+            f"{self.number:06}-{part}": StoredPart.of(path) for part, path in self._paths.items()
+        }
+
+    def contents(self) -> dict[str, Any]:
+        """The parts' bytes."""
+        lists = np.stack([self.table[:, kernels.OWN], self.table[:, kernels.SPILLED]])
+        contents = {
+            "lists": lists.astype("<i4"),
+            "codes": self.mapped,
+            "rows": self.rows.content(),
+            "ids": self.ids,
+        }
+        return {f"{self.number:06}-{part}": content for part, content in contents.items()}
+
+    def unlink(self) -> None:
+        """Remove the files; what is mapped stays readable."""
+        for path in self._paths.values():
+            path.unlink(missing_ok=True)
+
+    @property
+    def code_bytes(self) -> int:
+        """Of the blocks on disk."""
+        return int(self.mapped.nbytes)
+
+    @property
+    def ram_bytes(self) -> int:
+        """Of ids and tables, without the blocks that tiers hold."""
+        order = 0 if self._order is None else self._order.nbytes
+        return int(self.ids.nbytes + self.table.nbytes + self.sizes.nbytes + self.offsets.nbytes + order)
+
+    def bytes_of(self, place: int, *, rows: bool) -> int:
+        """Bytes of a list's block, or of its own rows."""
+        own = int(self.table[place, kernels.OWN])
+        return own * self.rows.row_bytes if rows else int(self.sizes[place])
+
+    def read(self, place: int, out: NDArray[np.uint8], *, rows: bool) -> None:
+        """Copy a list's block or rows to memory of our own, past the maps."""
+        if rows:
+            first, own = (int(self.table[place, part]) for part in (kernels.FIRST, kernels.OWN))
+            out[:] = self.rows.stored(np.arange(first, first + own)).view(np.uint8).reshape(-1)
+            return
+        self._codes.seek(int(self.offsets[place]))
+        view = memoryview(out)
+        while view:
+            got = self._codes.readinto(view)
+            if not got:
+                raise IndexCorrupt(f"{self._codes.name}: ends within list {place}")
+            view = view[got:]
+
+    def find(self, ids: NDArray[np.int64]) -> Positions:
+        """Rows of ids, -1 for those that are not here. O(m log n) after a first O(n log n)."""
+        if self._order is None:
+            self._order = np.argsort(self.ids, kind="stable").astype(np.int32)
+        at = np.searchsorted(self.ids, ids, sorter=self._order)
+        rows = self._order[np.minimum(at, self.count - 1)].astype(np.int64)
+        return np.where(self.ids[rows] == ids, rows, MISSING)
+
+    def assignment(self, code_words: int) -> Assignment:
+        """Lists of the rows, for writing them anew without looking for the nearest."""
+        own = self.table[:, kernels.OWN]
+        first = np.repeat(np.arange(len(own), dtype=np.int32), own)
+        second = np.full(self.count, NO_LIST, dtype=np.int32)
+        for place in np.flatnonzero(self.table[:, kernels.SPILLED]):
+            end = int(self.offsets[place] + self.sizes[place])
+            start = end - 4 * int(self.table[place, kernels.SPILLED])
+            second[self.mapped[start:end].view("<i4")] = place
+        return Assignment(first, second)
+
+
+def list_bytes(
+    own: NDArray[np.int64], spilled: NDArray[np.int64], code_words: int
+) -> NDArray[np.int64]:
+    """Bytes of the blocks of lists."""
+    return (own + spilled) * (8 * code_words + 8) + 4 * spilled
+
+
+def write_segment(
+    folder: Path,
+    number: int,
+    source: RowSource,
+    ids: NDArray[np.int64],
+    coder: Coder,
+    *,
+    dtype: str,
+    assignment: Assignment | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, StoredPart]:
+    """Write the parts of a segment, synced; they count once a manifest names them.
+
+    Memory: 20 bytes a row and a few blocks of rows.
+
+    Args:
+        folder: of the index.
+        number: of the segment.
+        source: rows; read once, twice where the assignment is not known.
+        ids: (n,) of the rows.
+        coder: of the index.
+        dtype: of the rows on disk.
+        assignment: of the rows, where it is known.
+        progress: called with the rows written so far.
+
+    Raises:
+        StorageError: the disk is full or failing; nothing is left behind.
+    """
+    if assignment is None:
+        assignment = assign(source, coder)
+    places = Placement.of(assignment, coder)
+    names = {part: f"{number:06}-{part}" for part in PARTS}
+    paths = {part: temporary_part(folder, name) for part, name in names.items()}
+    try:
+        with storage_errors(folder):
+            places.counts.astype("<i4").tofile(paths["lists"])
+            ordered = np.empty(len(ids), dtype=_id_dtype(ids))
+            ordered[places.rows] = ids
+            ordered.tofile(paths["ids"])
+            _write_blocks(paths["codes"], paths["rows"], source, coder, places, dtype, progress)
+        return {part: store_part(path, names[part]) for part, path in paths.items()}
+    finally:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+
+
+def assign(source: RowSource, coder: Coder) -> Assignment:
+    """Lists of all rows of a source. O(n lists dim)."""
+    found = [coder.assign(coder.rotation(block)) for block in source.blocks()]
+    first, second = zip(*found, strict=True)
+    return Assignment(np.concatenate(first), np.concatenate(second))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """Where everything goes.
+
+    Args:
+        assignment: of the rows.
+        counts: (2, lists) own and spilled entries.
+        rows: (n,) i32, the row of the segment that each row of the source becomes.
+        ranks: (n,) i32, its place among those spilled into its second list.
+    """
+
+    assignment: Assignment
+    counts: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    ranks: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, assignment: Assignment, coder: Coder) -> Placement:
+        first, second = assignment.first, assignment.second
+        order = np.argsort(first, kind="stable")
+        rows = np.empty(len(first), dtype=np.int32)
+        rows[order] = np.arange(len(first), dtype=np.int32)
+        spilled = np.flatnonzero(second != NO_LIST)
+        counts = np.stack(
+            [np.bincount(part, minlength=coder.lists) for part in (first, second[spilled])]
+        )
+        # In order of their rows, so that a merge lays out what a build would.
+        by_list = spilled[np.lexsort((rows[spilled], second[spilled]))]
+        starts = np.cumsum(counts[1]) - counts[1]
+        ranks = np.zeros(len(first), dtype=np.int32)
+        ranks[by_list] = np.arange(len(by_list)) - starts[second[by_list]]
+        return cls(assignment, counts, rows, ranks)
+
+
+def _write_blocks(
+    codes_path: Path,
+    rows_path: Path,
+    source: RowSource,
+    coder: Coder,
+    places: Placement,
+    dtype: str,
+    progress: Callable[[int], object] | None,
+) -> None:
+    own, spilled_counts = places.counts
+    offsets = _offsets(list_bytes(own, spilled_counts, coder.code_words))
+    codes = _writable(codes_path, int(offsets[-1]))
+    rows_map, rows = row_view(rows_path, coder.dim, dtype, len(source))
+    first_row = np.cumsum(own) - own
+    done = 0
+    for block in source.blocks():
+        part = slice(done, done + len(block))
+        targets = places.rows[part]
+        rows[np.divmod(targets, rows.shape[1])] = block
+        rotated = coder.rotation(block)
+        first, second = places.assignment.first[part], places.assignment.second[part]
+        _place(codes, offsets, places.counts, coder, rotated, first, targets - first_row[first], None)
+        spilled = np.flatnonzero(second != NO_LIST)
+        if len(spilled):
+            lists = second[spilled]
+            entries = own[lists] + places.ranks[part][spilled]
+            _place(
+                codes, offsets, places.counts, coder, rotated[spilled], lists, entries,
+                targets[spilled],
+            )  # fmt: skip
+        done += len(block)
+        if progress is not None:
+            progress(done)
+    codes.flush()
+    rows_map.flush()
+
+
+def _place(
+    codes: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    coder: Coder,
+    rotated: Vectors,
+    lists: NDArray[np.int32],
+    entries: NDArray[np.int64],
+    targets: NDArray[np.int32] | None,
+) -> None:
+    """Put codes where they belong in the file of blocks."""
+    coded = coder.encode(rotated, lists)
+    flat = coded.words.reshape(len(rotated), coder.code_words)
+    kernels.place_codes(
+        codes.view(np.uint64), offsets // 8, counts[0] + counts[1], lists, entries, flat, coded.constants, coded.scales
+    )
+    if targets is not None:
+        sizes = offsets[lists] + (counts[0] + counts[1])[lists] * (8 * coder.code_words + 8)
+        at = sizes + 4 * (entries - counts[0][lists])
+        codes.view("<i4")[at // 4] = targets
+
+
+def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where blocks begin, each on a page of its own, and the end."""
+    padded = -(-sizes // PAGE_BYTES) * PAGE_BYTES
+    return np.concatenate([[0], np.cumsum(padded)])
+
+
+def _writable(path: Path, size: int) -> np.memmap[Any, np.dtype[np.uint8]]:
+    with path.open("wb") as file:
+        allocate(file.fileno(), size)
+    return np.memmap(path, dtype=np.uint8, mode="r+")
+
+
+def _id_dtype(ids: NDArray[np.int64]) -> str:
+    return "<i4" if ids.max(initial=0) <= _LARGEST_NARROW_ID else "<i8"
+
+
+def _read_ids(path: Path, count: int) -> NDArray[Any]:
+    size = path.stat().st_size
+    for dtype in ("<i4", "<i8"):
+        if size == count * np.dtype(dtype).itemsize:
+            return np.fromfile(path, dtype=dtype)
+    raise IndexCorrupt(f"{path}: {size} bytes, expected 4 or 8 for each of {count} rows")

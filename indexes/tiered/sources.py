@@ -1,0 +1,106 @@
+"""Where the rows of a new segment come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragopt.indexes.checks import check_range, check_vectors
+from ragopt.indexes.rows import ROW_DTYPES
+from ragopt.indexes.scoring import Metric, Positions, Vectors, unit_length
+from ragopt.indexes.tiered.segment import RowSource, Segment
+
+__all__ = ["ArrayRows", "JoinedRows", "MappedRows", "SegmentRows", "block_rows"]
+
+_BLOCK_BYTES = 1 << 23
+
+
+def block_rows(dim: int) -> int:
+    """Rows handled at a time: 8 MB as f32."""
+    return max(1, _BLOCK_BYTES // (4 * dim))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayRows:
+    """Checked rows (n, dim) in memory."""
+
+    rows: Vectors
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def blocks(self) -> Iterator[Vectors]:
+        step = block_rows(self.rows.shape[1])
+        for start in range(0, len(self.rows), step):
+            yield self.rows[start : start + step]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedRows:
+    """Rows of the caller, of any precision and perhaps on disk, checked a block at a time.
+
+    Args:
+        rows: (n, dim).
+        metric: for cosine they are scaled to length one.
+        dtype: of the rows on disk.
+    """
+
+    rows: NDArray[Any]
+    metric: Metric
+    dtype: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def blocks(self) -> Iterator[Vectors]:
+        step = block_rows(self.rows.shape[1])
+        for start in range(0, len(self.rows), step):
+            yield self.at(slice(start, start + step), start)
+
+    def at(self, rows: slice | Positions, first: int = 0) -> Vectors:
+        """Some of the rows; ``first`` is for messages."""
+        name = "vectors" if first == 0 else f"vectors, counted from row {first}"
+        block = check_vectors(name, self.rows[rows], dim=self.rows.shape[1])
+        if self.metric == "cosine":
+            block = unit_length(block)
+        check_range(block, ROW_DTYPES[self.dtype])
+        return block
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentRows:
+    """Rows of a segment that are alive.
+
+    Args:
+        segment: to read.
+        rows: their numbers, ascending.
+    """
+
+    segment: Segment
+    rows: Positions
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def blocks(self) -> Iterator[Vectors]:
+        step = block_rows(self.segment.rows.dim)
+        for start in range(0, len(self.rows), step):
+            yield self.segment.rows.read(self.rows[start : start + step])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedRows:
+    """One source after the other."""
+
+    sources: Sequence[RowSource]
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self.sources)
+
+    def blocks(self) -> Iterator[Vectors]:
+        for source in self.sources:
+            yield from source.blocks()
