@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.errors import IndexCorrupt, InputError
-from ragopt.indexes.checks import LARGEST_ID, check_count, check_vectors, id_array, to_array
+from ragopt.indexes.checks import LARGEST_ID, as_rows, check_count, check_vectors, id_array, to_array
 from ragopt.indexes.scoring import (
     MISSING,
     BestOf,
@@ -164,6 +164,11 @@ class PositionIndex(ABC):
         self._ids: NDArray[np.int64] | None = None
         self._dead = Tombstones()
         self._rows = 0
+
+    @property
+    def code_bytes(self) -> float:
+        """Bytes that a search moves for each of `SearchStats.codes_scanned`: rows, by default."""
+        return 4.0 * self.dim
 
     # What a family provides ---------------------------------------------------------------
 
@@ -439,15 +444,16 @@ class PositionIndex(ABC):
     def create(
         cls,
         options: Any,
-        vectors: ArrayLike,
+        vectors: ArrayLike | Iterable[ArrayLike],
         ids: Iterable[int] | None,
         *,
         path: Path,
         metric: Metric,
         seed: int,
+        progress: Callable[[str, int, int], object] | None = None,  # noqa: ARG003
     ) -> PositionIndex:
         """Build in a folder; what lives on disk is then read from there."""
-        rows = check_vectors("vectors", vectors)
+        rows = as_rows(vectors)
         index = cls(options, rows.shape[1], metric, seed=seed)
         index.add(rows, ids)
         index.save(path)

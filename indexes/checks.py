@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragopt.errors import InputError
 
-__all__ = ["LARGEST_ID", "check_count", "check_range", "check_vectors", "id_array", "to_array"]
+__all__ = ["LARGEST_ID", "as_rows", "check_count", "check_range", "check_vectors", "id_array", "to_array"]
 
 # Beyond it squared distances between two rows would overflow float32.
 _LARGEST_SQUARE = float(np.finfo(np.float32).max) / 8
@@ -74,6 +74,21 @@ def check_vectors(name: str, vectors: ArrayLike, *, dim: int | None = None) -> N
             f"{int(np.flatnonzero(~usable)[0])}"
         )
     return rows
+
+
+def as_rows(vectors: ArrayLike | Iterable[ArrayLike]) -> NDArray[np.float32]:
+    """Vectors (n, dim) of an array, or of an iterator over such blocks, by `check_vectors`.
+
+    Raises:
+        InputError: unusable vectors, or an iterator that gives none.
+    """
+    if not isinstance(vectors, Iterable) or hasattr(vectors, "__len__"):
+        return check_vectors("vectors", vectors)
+    blocks = [check_vectors("vectors", block) for block in vectors]
+    if len({block.shape[1] for block in blocks}) != 1:
+        widths = sorted({block.shape[1] for block in blocks})
+        raise InputError(f"vectors: blocks of {widths} dimensions, expected some, of one width")
+    return np.concatenate(blocks)
 
 
 def check_range(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> None:

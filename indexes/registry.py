@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from ragopt.errors import InputError
 from ragopt.indexes.base import PositionIndex, load_saved
-from ragopt.indexes.checks import check_vectors
+from ragopt.indexes.checks import as_rows
 from ragopt.indexes.scoring import Metric
 
 __all__ = ["Family", "build", "families", "open"]
@@ -126,23 +126,31 @@ def families() -> Mapping[str, Family]:
 
 def build(
     spec: str,
-    vectors: ArrayLike,
+    vectors: ArrayLike | Iterable[ArrayLike],
     ids: Iterable[int] | None = None,
     *,
     path: Path | str | None = None,
     metric: Metric = "cosine",
     seed: int = 0,
+    progress: Callable[[str, int, int], object] | None = None,
 ) -> PositionIndex:
     """Build an index.
 
+    ``"tiered"`` with a path streams: the vectors may be a memory map of any size, or an iterator
+    over blocks, and never stand in RAM together; a build that was killed goes on where it was when
+    it is called again with the same arguments.
+
     Args:
-        spec: such as ``"flat"``, ``"hnsw(m=32)"`` or ``"rabitq(bits=1)+rescore(f16)"``.
-        vectors: (n, dim).
+        spec: such as ``"tiered"``, ``"flat"``, ``"hnsw(m=32)"`` or
+            ``"rabitq(bits=1)+rescore(f16)"``.
+        vectors: (n, dim); or an iterator over arrays (m, dim).
         ids: (n,) unique integers >= 0; 0, 1, 2, … by default.
         path: folder to save it in; what lives on disk is then read from there. Without it,
             rows on disk stand in an unnamed temporary file.
         metric: ``"cosine"``, ``"ip"`` or ``"l2"``.
         seed: of whatever the family draws at random.
+        progress: called with the step, how many rows of it are done, and how many there are; by
+            families whose builds are long.
 
     Raises:
         InputError: an unknown family or option, or unusable vectors.
@@ -157,8 +165,10 @@ def build(
     """
     index_type, options = parse_spec(spec)
     if path is not None:
-        return index_type.create(options, vectors, ids, path=Path(path), metric=metric, seed=seed)
-    rows = check_vectors("vectors", vectors)
+        return index_type.create(
+            options, vectors, ids, path=Path(path), metric=metric, seed=seed, progress=progress
+        )
+    rows = as_rows(vectors)
     index = index_type(options, rows.shape[1], metric, seed=seed)
     index.add(rows, ids)
     return index

@@ -174,9 +174,9 @@ class RowFile:
 
 
 def row_view(
-    path: Path, dim: int, dtype: str, count: int
+    path: Path, dim: int, dtype: str, count: int, *, again: bool = False
 ) -> tuple[np.memmap[Any, np.dtype[np.uint8]], NDArray[Any]]:
-    """Make a file of rows that are written in any order.
+    """Make a file of rows that are written in any order, or go on with one (``again``).
 
     Returns:
         The writable map, to be flushed, and its rows as (slots, rows a slot, dim).
@@ -186,8 +186,9 @@ def row_view(
     """
     layout = RowFile(dim, dtype)
     slots = layout._slots(count)
-    with path.open("wb") as file:
-        allocate(file.fileno(), slots * layout._slot_bytes)
+    if not again:
+        with path.open("wb") as file:
+            allocate(file.fileno(), slots * layout._slot_bytes)
     written = np.memmap(path, dtype=np.uint8, mode="r+")
     return written, layout._rows_of(written, slots)
 

@@ -30,9 +30,11 @@ __all__ = [
     "atomic_write",
     "commit_folder",
     "file_checksum",
+    "folder_about",
     "load_folder",
     "read_folder",
     "store_part",
+    "sweep_folder",
     "sync_folder",
     "temporary_part",
     "write_folder",
@@ -113,12 +115,15 @@ def sync_folder(folder: Path) -> None:
 def writer_lock(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for writing; the lock goes with the process, even a killed one.
 
+    It belongs to the process that entered: children it forks meanwhile neither hold nor keep it.
+
     Raises:
         StoreBusy: another process holds it.
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    owner = os.getpid()
     try:
         try:
             _lock(handle)
@@ -130,6 +135,8 @@ def writer_lock(folder: Path) -> Iterator[None]:
             raise StorageError(error.errno, f"{folder}: cannot be locked ({error})") from error
         yield
     finally:
+        if os.getpid() == owner:
+            _unlock(handle)
         os.close(handle)
 
 
@@ -139,12 +146,20 @@ if os.name == "posix":
     def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def _unlock(handle: int) -> None:
+        """Closing is not enough: a forked child has the file open, too."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
 else:
     import msvcrt  # Windows
 
     def _lock(handle: int) -> None:
         locking: Any = vars(msvcrt)["locking"]
         locking(handle, vars(msvcrt)["LK_NBLCK"], 1)
+
+    def _unlock(handle: int) -> None:
+        """Closing is enough."""
 
 
 def write_folder(
@@ -192,16 +207,35 @@ class StoredPart:
 
 
 def commit_folder(
-    folder: Path, *, kind: str, version: int, about: Mapping[str, Any], parts: Mapping[str, Any]
+    folder: Path,
+    *,
+    kind: str,
+    version: int,
+    about: Mapping[str, Any],
+    parts: Mapping[str, Any],
+    ours: re.Pattern[str] | None = None,
 ) -> None:
     """`write_folder` for a caller who holds the `writer_lock`.
 
     Parts that are a `StoredPart` are kept where they are.
+
+    Args:
+        folder: as `write_folder`.
+        kind: as `write_folder`.
+        version: as `write_folder`.
+        about: as `write_folder`.
+        parts: as `write_folder`.
+        ours: names of all parts that the caller may ever have written; those of this set and of
+            the one before are known without.
     """
     older = _saved_files(folder) or {}
-    names = set(parts) | set(older)
+    known = set(parts) | set(older)
     new = [name for name, content in parts.items() if not isinstance(content, StoredPart)]
     kept = {content.file for content in parts.values() if isinstance(content, StoredPart)}
+
+    def names(name: str) -> bool:
+        return name in known or (ours is not None and ours.fullmatch(name) is not None)
+
     _sweep(folder, names, kept)
     try:
         files = {
@@ -214,6 +248,17 @@ def commit_folder(
         atomic_write(folder / MANIFEST, sealed.encode())
     finally:
         _sweep(folder, names)
+
+
+def sweep_folder(folder: Path, ours: re.Pattern[str]) -> None:
+    """Remove what killed writers left of parts of these names; the caller holds the lock.
+
+    What the manifest names stays, and so does everything where the manifest is damaged.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    _sweep(folder, lambda name: ours.fullmatch(name) is not None)
 
 
 def allocate(handle: int, size: int) -> None:
@@ -239,18 +284,23 @@ def temporary_part(folder: Path, name: str) -> Path:
     return folder / f".{name}-{0:08x}.bin.{secrets.token_hex(4)}"
 
 
-def store_part(path: Path, name: str) -> StoredPart:
-    """Give a file that was written at `temporary_part` the name of a part, synced and summed.
+def store_part(path: Path, folder: Path, name: str) -> StoredPart:
+    """Make a file a part of a folder on the same disk, synced and summed.
+
+    Args:
+        path: of the file, at `temporary_part` or elsewhere.
+        folder: that it becomes a part of.
+        name: of the part.
 
     Raises:
         StorageError: the disk is full or failing.
     """
     with storage_errors(path):
-        with path.open("rb") as file:
+        with path.open("rb+") as file:  # some systems sync only what may be written
             os.fsync(file.fileno())
         checksum = file_checksum(path)
         part = StoredPart(f"{name}-{checksum:08x}.bin", path.stat().st_size, checksum)
-        path.replace(path.with_name(part.file))
+        path.replace(folder / part.file)
     return part
 
 
@@ -273,22 +323,24 @@ def _saved_files(folder: Path) -> dict[str, str] | None:
     return {name: entry["file"] for name, entry in entries.items()}
 
 
-def _sweep(folder: Path, names: set[str], kept: Set[str] = frozenset()) -> None:
+def _sweep(folder: Path, names: Callable[[str], bool], kept: Set[str] = frozenset()) -> None:
     """Remove files of these parts that the manifest does not name, and temporary files.
 
     The caller holds the lock, so no writer is at work.
     """
-    saved = _saved_files(folder)
-    for path in folder.iterdir():
+    with storage_errors(folder):
+        saved = _saved_files(folder)
+        paths = list(folder.iterdir())
+    for path in paths:
         ours = _OUR_FILE.fullmatch(path.name)
         if ours is None:
             continue
         if ours["part"] is None:
-            stale = ours["beside"] is None or ours["beside"] in names
+            stale = ours["beside"] is None or names(ours["beside"])
         else:
             # The manifest may be restored where it is damaged.
             named = saved is None or path.name in saved.values() or path.name in kept
-            stale = ours["part"] in names and not named
+            stale = names(ours["part"]) and not named
         if stale:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -348,6 +400,15 @@ def load_folder(
         except (IndexCorrupt, OSError):
             if _manifest_bytes(folder) == before:
                 raise
+
+
+def folder_about(folder: Path) -> dict[str, Any] | None:
+    """The description that stands there, unchecked; None where there is none or it is damaged."""
+    try:
+        about: dict[str, Any] = _read_manifest(folder)["about"]
+    except (InputError, IndexCorrupt):
+        return None
+    return about
 
 
 def _manifest_bytes(folder: Path) -> bytes:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragopt.errors import BudgetExceeded, InputError
+from ragopt.errors import BudgetExceeded, IndexCorrupt, InputError
 from ragopt.indexes.base import (
     KIND,
     VERSION,
@@ -37,18 +37,19 @@ from ragopt.indexes.checks import check_range, check_vectors
 from ragopt.indexes.rows import PAGE_BYTES, ROW_DTYPES, RowFile
 from ragopt.indexes.scoring import MISSING, Metric, Positions, Vectors, unit_length
 from ragopt.indexes.tiered import kernels
+from ragopt.indexes.tiered.building import Progress, build_segment, forget, rows_of
 from ragopt.indexes.tiered.coding import Coder, Rotation, list_count, training_rows
 from ragopt.indexes.tiered.fresh import FreshRows
 from ragopt.indexes.tiered.log import Added, Deleted
 from ragopt.indexes.tiered.options import TieredOptions, budget_bytes
 from ragopt.indexes.tiered.segment import PARTS, Assignment, Segment, assign, write_segment
 from ragopt.indexes.tiered.sharing import SharedLock
-from ragopt.indexes.tiered.sources import ArrayRows, JoinedRows, RowSource, SegmentRows
-from ragopt.indexes.tiered.store import Store
+from ragopt.indexes.tiered.sources import ArrayRows, JoinedRows, MappedRows, RowSource, SegmentRows
+from ragopt.indexes.tiered.store import Store, new_identity
 from ragopt.indexes.tiered.tiers import COLD, HOT, WARM, Residence, choose_tiers
 from ragopt.indexes.tombstones import Tombstones
 from ragopt.quality import Certificate
-from ragopt.storage import StoredPart, read_folder, storage_errors, write_folder
+from ragopt.storage import StoredPart, load_folder, storage_errors, write_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,6 +63,8 @@ _QUERIES_A_THREAD = 16
 _MERGE_RATIO = 2  # a segment no larger than so many times what comes is merged with it
 _OUTGROWN = 2  # times as many lists as there are: train anew
 _PROBES, _CANDIDATES = 16, 40
+_TRAINING_BYTES = 48 << 20  # under a budget, for the sample and its copies
+_TRAINING_COPIES = 3
 _DECAY = np.float32(0.5)  # of access counts, at every `rebalance`
 _EVERYTHING = np.empty(0, dtype=np.uint8)
 _ENDLESS = 1 << 62
@@ -83,9 +86,14 @@ class TieredIndex(PositionIndex):
     options_type = TieredOptions
     knobs: ClassVar = {
         "probes": (2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256),
-        "candidates": (20, 24, 28, 32, 32, 34, 36, 38, 40, 42, 44, 48, 56, 64, 72, 96, 128, 192, 384),
+        "candidates": (20, 22, 24, 28, 30, 32, 34, 36, 36, 36, 38, 40, 44, 50, 60, 80, 120, 160, 320),
     }
     """``probes`` lists are scanned, ``candidates`` rows read at most."""
+
+    @property
+    def code_bytes(self) -> float:
+        """Of a code and its factors."""
+        return 8.0 * self._coder.code_words + 8
 
     def __init__(self, options: TieredOptions, dim: int, metric: Metric, *, seed: int = 0) -> None:
         super().__init__(options, dim, metric, seed=seed)
@@ -120,6 +128,14 @@ class TieredIndex(PositionIndex):
         self._sharing.acquire()
         try:
             return super().search(queries, k, where=where, **knobs)
+        finally:
+            self._sharing.release()
+
+    def exact(self, queries: ArrayLike, k: int) -> SearchResult:
+        """What a perfect search would return; see `PositionIndex.exact`."""
+        self._sharing.acquire()
+        try:
+            return super().exact(queries, k)
         finally:
             self._sharing.release()
 
@@ -190,11 +206,12 @@ class TieredIndex(PositionIndex):
 
     def _mask(self, allowed: Positions) -> NDArray[np.uint8]:
         """A byte a row; kept for the next search when the positions are the same object."""
-        if self._filter is None or self._filter[0] is not allowed:
+        kept = self._filter  # read once: searches of other threads replace it
+        if kept is None or kept[0] is not allowed:
             mask = np.zeros(self._rows, dtype=np.uint8)
             mask[allowed] = 1
-            self._filter = allowed, mask
-        return self._filter[1]
+            self._filter = kept = allowed, mask
+        return kept[1]
 
     def _stored(self, positions: Positions) -> Vectors:
         rows = np.empty((len(positions), self.dim), dtype=np.float32)
@@ -295,10 +312,10 @@ class TieredIndex(PositionIndex):
         """
         with self._writing():
             positions = self._positions(ids, "delete")
+            before = len(self._dead)
             if len(positions):
-                self._log(Deleted(self._to_ids(positions)))
-            with self._sharing.exclusive():
-                return self._dead.add(positions)
+                self._record(Deleted(self._to_ids(positions)))
+            return len(self._dead) - before
 
     def _checked(self, vectors: ArrayLike) -> Vectors:
         rows = check_vectors("vectors", vectors, dim=self.dim)
@@ -311,15 +328,21 @@ class TieredIndex(PositionIndex):
         if not len(rows):
             return
         if len(rows) <= self._fresh.room:
-            record = Added(ids, rows)
-            self._log(record)
-            self._apply(record)
+            self._record(Added(ids, rows))
         else:
             self._rewrite(ArrayRows(rows), ids)
 
-    def _log(self, record: Added | Deleted) -> None:
-        if self._store is not None:
-            self._store.append(record)
+    def _record(self, record: Added | Deleted) -> None:
+        """Log a change and make it."""
+        if self._store is None:
+            self._apply(record)
+            return
+        self._store.append(record)
+        try:
+            self._apply(record)
+        except BaseException:  # such as Ctrl-C
+            self._store.spoil()
+            raise
 
     def _apply(self, record: Added | Deleted) -> None:
         """Do what a record says; of rows with an id that is there the latest counts."""
@@ -404,8 +427,8 @@ class TieredIndex(PositionIndex):
                     [before or assign(rows, coder) for rows, _, before in parts]
                 )
             stored = write_segment(
-                self._folder(), self._next_segment, joined, all_ids, coder,
-                dtype=self.options.rows, assignment=assignment,
+                self._folder(), self._next_segment, joined, all_ids, coder, assignment,
+                dtype=self.options.rows,
             )  # fmt: skip
             paths = {part: self._folder() / entry.file for part, entry in stored.items()}
             segments = [*segments, self._opened(self._next_segment, paths, coder)]
@@ -425,11 +448,15 @@ class TieredIndex(PositionIndex):
         """Lists for these rows, by a sample of them."""
         lists = min(self.options.lists or list_count(len(source)), len(source))
         wanted = min(len(source), training_rows(lists))
+        if self._budget is not None:
+            wanted = min(wanted, max(_TRAINING_BYTES // (_TRAINING_COPIES * 4 * self.dim), 1))
+            lists = min(lists, wanted)
         chosen = np.sort(
             np.random.default_rng(self.seed).choice(len(source), wanted, replace=False)
         )
+        sample = source.at(chosen) if isinstance(source, MappedRows) else None
         return Coder.trained(
-            _rows_at(source, chosen, self.dim),
+            _rows_at(source, chosen, self.dim) if sample is None else sample,
             lists,
             bits=self.options.bits,
             spill=self.options.spill,
@@ -442,7 +469,13 @@ class TieredIndex(PositionIndex):
     ) -> None:
         """Search another set of segments from now on, without fresh rows; commit it first."""
         fresh = FreshRows(self.options.fresh, self.dim, self.options.rows)
-        self._check_budget(segments, coder)
+        try:
+            self._check_budget(segments, coder)
+        except BudgetExceeded:
+            for segment in segments:
+                if segment not in self._segments:
+                    segment.unlink()
+            raise
         if self._store is not None:
             self._commit(segments, coder, dead, fresh, next_id)
         gone = [segment for segment in self._segments if segment not in segments]
@@ -455,7 +488,9 @@ class TieredIndex(PositionIndex):
             self._next_segment += 1
             # What is gone leaves RAM before what is new comes into it.
             self._set_residence(self._residence)
-        if self._store is None:
+        if self._store is not None:
+            self._store.settle()
+        else:
             for segment in gone:
                 segment.unlink()
         if was_loaded:
@@ -583,16 +618,22 @@ class TieredIndex(PositionIndex):
     def _writing(self) -> Iterator[None]:
         """Change the index alone; with a folder, as its one writer and from its latest state."""
         with self._changing:
-            if self._store is not None and not self._store.is_writer:
-                self._store.begin()
-                try:
-                    self.refresh()
-                    if not self._store.has_log:
-                        self._commit_present()
-                except BaseException:
-                    self._store.close()
-                    raise
+            if self._store is not None:
+                self._begin(self._store)
             yield
+
+    def _begin(self, store: Store) -> None:
+        """Hold the folder for writing, its latest state in memory, and a log to append to."""
+        was_writer = store.is_writer
+        try:
+            store.begin()
+            if not was_writer or store.changed():
+                self.refresh()
+        except BaseException:
+            store.close()
+            raise
+        if not store.has_log:
+            self._commit_present()
 
     def refresh(self) -> bool:
         """Take over what another process has written to the folder since.
@@ -606,18 +647,39 @@ class TieredIndex(PositionIndex):
         with self._changing:
             if self._store is None:
                 return False
-            if self._store.changed():
-                self._reopen()
-                return True
-            records = list(self._store.news(self.dim))
-            for record in records:
-                self._apply(record)
-            return bool(records)
+            if not self._store.changed():
+                try:
+                    return self._take_news(self._store)
+                except IndexCorrupt:  # or it went with a commit; read anew, it says which
+                    pass
+            self._reopen()
+            return True
+
+    def _take_news(self, store: Store) -> bool:
+        found = False
+        for record in store.news(self.dim):
+            if isinstance(record, Added) and len(record.ids) > self._fresh.room:
+                raise IndexCorrupt(
+                    f"{store.folder}: the log has more rows than fit beside the last segment; "
+                    "restore it from a backup, or build the index again"
+                )
+            self._apply(record)
+            found = True
+        return found
 
     def close(self) -> None:
-        """Let another process write; searches go on, and the next change takes the folder again."""
+        """Let another process write; searches go on, and the next change takes the folder again.
+
+        Raises:
+            StorageError: with ``durability="none"``, what was only in memory does not fit the disk.
+        """
         with self._changing:
-            if self._store is not None:
+            if self._store is None:
+                return
+            try:
+                if self._store.is_writer and self._store.has_unlogged:
+                    self._commit_present()
+            finally:
                 self._store.close()
 
     def __enter__(self) -> Self:
@@ -641,9 +703,14 @@ class TieredIndex(PositionIndex):
         if self._store is None:
             raise InputError("verify: this index has no folder; save() it first")
         with self._changing:
+            store, dim = self._store, self.dim
             self.refresh()
-            about, _ = read_folder(self._store.folder, kind=KIND, version=VERSION)
-            self._store.check_log(about["log"], self.dim)
+            load_folder(
+                store.folder,
+                lambda about, _: store.check_log(about["log"], dim),
+                kind=KIND,
+                version=VERSION,
+            )
 
     def save(self, path: Path | str) -> None:
         """Write to a folder, atomically; to its own one: flush.
@@ -675,30 +742,50 @@ class TieredIndex(PositionIndex):
     def create(
         cls,
         options: Any,
-        vectors: ArrayLike,
+        vectors: ArrayLike | Iterable[ArrayLike],
         ids: Iterable[int] | None,
         *,
         path: Path,
         metric: Metric,
         seed: int,
+        progress: Progress | None = None,
     ) -> PositionIndex:
-        """Build in a folder, without a copy elsewhere; see `PositionIndex.create`."""
-        rows = check_vectors("vectors", vectors)
-        index = cls(options, rows.shape[1], metric, seed=seed)
+        """Build in a folder, from rows that may stand on disk; see `ragopt.indexes.build`."""
         store = Store(path, None, 0, options.durability)
         store.begin()
         try:
+            source = rows_of(
+                vectors, path, metric=metric, dtype=options.rows, progress=progress
+            )
+            index = cls(options, source.rows.shape[1], metric, seed=seed)
             index._store = store
-            rows = index._checked(rows)
-            new = index._new_ids(ids, len(rows))
-            if len(rows) > index._fresh.room:
-                index._rewrite(ArrayRows(rows), new)
-            else:
-                index._apply(Added(new, rows))
+            new = index._new_ids(ids, len(source))
+            if len(source) <= index._fresh.room:
+                index._apply(Added(new, source.at(slice(None))))
                 index._commit_present()
+            else:
+                index._build(source, new, progress)
+            forget(path)
         finally:
             store.close()
         return index
+
+    def _build(
+        self, source: MappedRows, ids: NDArray[np.int64], progress: Progress | None
+    ) -> None:
+        about = {**asdict(self.options), "metric": self.metric, "seed": self.seed}
+        coder, stored = build_segment(
+            self._folder(),
+            self._next_segment,
+            source,
+            ids,
+            lambda: self._trained(source),
+            about=about,
+            progress=progress,
+        )
+        paths = {part: self._folder() / entry.file for part, entry in stored.items()}
+        segment = self._opened(self._next_segment, paths, coder)
+        self._replace([segment], coder, Tombstones(), int(ids.max(initial=-1)) + 1)
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], parts: dict[str, Path]) -> TieredIndex:
@@ -707,9 +794,8 @@ class TieredIndex(PositionIndex):
         folder = parts["signs"].parent
         index._budget = about["ram_budget"]
         index._take(about, parts)
-        index._store = Store(folder, about["log"], 0, options.durability)
-        for record in index._store.news(index.dim):
-            index._apply(record)
+        index._store = Store(folder, about["log"], 0, options.durability, about["identity"])
+        index._take_news(index._store)
         return index
 
     @classmethod
@@ -723,11 +809,25 @@ class TieredIndex(PositionIndex):
 
     def _reopen(self) -> None:
         """Take over the state of the folder."""
-        assert self._store is not None  # noqa: S101
-        other = load_saved(self._store.folder, type(self).restore, verify=False)
+        store = self._store
+        assert store is not None  # noqa: S101
+
+        def restore(about: Mapping[str, Any], parts: dict[str, Path]) -> TieredIndex:
+            store.check_identity(about)
+            return type(self).restore(about, parts)
+
+        other = load_saved(store.folder, restore, verify=False)
         assert isinstance(other, TieredIndex)  # noqa: S101
-        self._store.take(other._store)
+        assert other._store is not None  # noqa: S101
+        files = {segment.number: segment.stored for segment in self._segments}
+        forked = any(
+            files.get(segment.number, segment.stored) != segment.stored
+            for segment in other._segments
+        )
         with self._sharing.exclusive():
+            store.take(other._store)
+            if forked and self._residence is not None:  # a backup was restored and written to
+                self._residence = Residence.none(other._segments)
             self._set_coder(other._coder)
             self._segments, self._fresh, self._dead = other._segments, other._fresh, other._dead
             self._rows, self._next, self._next_segment = other._rows, other._next, other._next_segment
@@ -749,8 +849,11 @@ class TieredIndex(PositionIndex):
         rows = np.fromfile(parts["fresh-rows"], dtype=ROW_DTYPES[self.options.rows])
         ids = np.fromfile(parts["fresh-ids"], dtype="<i8").astype(np.int64)
         self._fresh.append(rows.reshape(-1, self.dim).astype(np.float32), ids)
-        self._dead = Tombstones(np.fromfile(parts["dead"], dtype="<i8"))
         self._rows = sum(segment.count for segment in self._segments) + len(ids)
+        dead = np.fromfile(parts["dead"], dtype="<i8")
+        if len(dead) and not 0 <= dead.min() <= dead.max() < self._rows:
+            raise IndexCorrupt(f"{parts['dead']}: names rows beyond the {self._rows} there are")
+        self._dead = Tombstones(dead)
         self._next, self._next_segment = about["next_id"], about["next_segment"]
         self.defaults = dict(about["defaults"])
         if about["certificate"]:
@@ -761,7 +864,9 @@ class TieredIndex(PositionIndex):
             self._heat = heat.astype(np.float32)
 
     def _commit_present(self) -> None:
+        assert self._store is not None  # noqa: S101
         self._commit(self._segments, self._coder, self._dead, self._fresh, self._next)
+        self._store.settle()
 
     def _commit(
         self,
@@ -771,7 +876,10 @@ class TieredIndex(PositionIndex):
         fresh: FreshRows,
         next_id: int,
     ) -> None:
-        """Replace the manifest; what it says includes everything logged so far."""
+        """Replace the manifest; what it says includes everything logged so far.
+
+        The caller settles the store once memory says the same.
+        """
         assert self._store is not None  # noqa: S101
         parts: dict[str, Any] = self._small_parts(coder, dead, fresh)
         for segment in segments:
@@ -801,6 +909,7 @@ class TieredIndex(PositionIndex):
             "ram_budget": self._budget,
             "coder": coder.about(),
             "log": None,
+            "identity": new_identity(),  # of a copy; a bound index keeps its own
             "defaults": self.defaults,
             "certificate": self.certificate.to_dict() if self.certificate else None,
         }

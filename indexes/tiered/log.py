@@ -9,8 +9,10 @@ checksum was damaged later and is refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ragopt.errors import IndexCorrupt
+from ragopt.errors import IndexCorrupt, StorageError
 from ragopt.indexes.scoring import Vectors
 from ragopt.storage import atomic_write, storage_errors
 
@@ -29,12 +31,14 @@ __all__ = ["Added", "Deleted", "Durability", "WriteAheadLog"]
 Durability: TypeAlias = Literal["commit", "batch", "none"]
 """When `add` and `delete` return: once the disk has the record, once the system has it (what is
 acknowledged survives the death of the process, not of the machine), or at once (kept in memory up
-to the next segment)."""
+to the next segment or `close`)."""
 
 _MAGIC = b"ragopt-log-1\n\0\0\0"
 _HEADER = struct.Struct("<IQII")  # kind, size of the content, crc of these two, crc of the content
 _FIELDS = struct.Struct("<IQ")
 _ADD, _DELETE = 1, 2
+_WAY_OUT = "restore it from a backup, or build the index again"
+_sync = getattr(os, "fdatasync", os.fsync)  # which some systems lack
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,19 +61,22 @@ class WriteAheadLog:
 
     Args:
         path: of a file that `create` made.
-        durability: see `Durability`.
         end: where the last whole record ends, by `read`; what is behind is cut off.
+        sync: wait for the disk at every record.
 
     Raises:
         StorageError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, durability: Durability, end: int) -> None:
+    def __init__(self, path: Path, end: int, *, sync: bool) -> None:
         self.path = path
-        self._durability = durability
-        self._end = end
+        self.end = end
+        """Where the last whole record ends."""
+        self._sync = sync
         with storage_errors(path):
             self._handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            self.close = weakref.finalize(self, os.close, self._handle)
+            """Release the file."""
             if os.fstat(self._handle).st_size > end:
                 os.ftruncate(self._handle, end)
 
@@ -88,13 +95,17 @@ class WriteAheadLog:
         """Records from a place on, each with the place behind it.
 
         Raises:
-            IndexCorrupt: the file is damaged; it is named.
+            IndexCorrupt: the file is damaged or missing; it is named.
+            StorageError: it cannot be read.
         """
-        with path.open("rb") as file:
-            content = file.read() if start == 0 else b""
-            if start:
+        try:
+            with storage_errors(path), path.open("rb") as file:
                 file.seek(start)
                 content = file.read()
+        except StorageError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise IndexCorrupt(f"{path}: missing; {_WAY_OUT}") from error
         at = 0
         if start == 0:
             if content[: len(_MAGIC)] != _MAGIC:
@@ -116,35 +127,32 @@ class WriteAheadLog:
             yield _record(kind, body, dim, path), start + at
 
     def append(self, record: Added | Deleted) -> None:
-        """Write a record, durably as chosen; it is there whole or, after an error, not at all.
+        """Write a record; it is there whole or, after an error, not at all.
+
+        After an error begin another log: a process that reads this one may have seen the record
+        before it was taken back, and where even that fails it is still there.
 
         Raises:
-            StorageError: the disk is full or failing.
+            StorageError: the disk is full or failing, or the file was removed.
         """
-        if self._durability == "none":
-            return
         kind, body = _bytes_of(record)
         fields = _FIELDS.pack(kind, len(body))
         data = memoryview(fields + struct.pack("<II", zlib.crc32(fields), zlib.crc32(body)) + body)
         with storage_errors(self.path):
+            if not os.fstat(self._handle).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "the log was removed")
             try:
+                os.lseek(self._handle, self.end, os.SEEK_SET)
                 written = 0
                 while written < len(data):
-                    written += os.pwrite(self._handle, data[written:], self._end + written)
-                if self._durability == "commit":
-                    os.fdatasync(self._handle)
+                    written += os.write(self._handle, data[written:])
+                if self._sync:
+                    _sync(self._handle)
             except BaseException:
                 with contextlib.suppress(OSError):
-                    os.ftruncate(self._handle, self._end)
+                    os.ftruncate(self._handle, self.end)
                 raise
-        self._end += len(data)
-
-    def close(self) -> None:
-        """Release the file."""
-        os.close(self._handle)
-
-
-_WAY_OUT = "restore it from a backup, or build the index again"
+        self.end += len(data)
 
 
 def _bytes_of(record: Added | Deleted) -> tuple[int, bytes]:
@@ -155,9 +163,9 @@ def _bytes_of(record: Added | Deleted) -> tuple[int, bytes]:
 
 
 def _record(kind: int, body: bytes, dim: int, path: Path) -> Added | Deleted:
-    if kind == _DELETE:
+    if kind == _DELETE and len(body) % 8 == 0:
         return Deleted(np.frombuffer(body, dtype="<i8").astype(np.int64))
-    (count,) = struct.unpack_from("<Q", body)
+    count = int.from_bytes(body[:8], "little")
     if kind != _ADD or len(body) != 8 + count * (8 + 4 * dim):
         raise IndexCorrupt(f"{path}: a record of an unknown kind or size; {_WAY_OUT}")
     ids = np.frombuffer(body, dtype="<i8", count=count, offset=8).astype(np.int64)

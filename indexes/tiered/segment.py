@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,8 +34,8 @@ class RowSource(Protocol):
     """Rows to write, readable more than once."""
 
     def __len__(self) -> int: ...
-    def blocks(self) -> Iterator[Vectors]:
-        """Rows (n, dim) f32, checked and scaled as the index holds them."""
+    def blocks(self, start: int = 0) -> Iterator[Vectors]:
+        """Rows (n, dim) f32 from one on, checked and scaled as the index holds them."""
         ...
 
 
@@ -83,10 +84,7 @@ class Segment:
     ) -> None:
         self.number = number
         self._paths = dict(paths)
-        counts = np.fromfile(paths["lists"], dtype="<i4").astype(np.int64)
-        if len(counts) != 2 * coder.lists:
-            raise IndexCorrupt(f"{paths['lists']}: does not describe {coder.lists} lists")
-        own, spilled = counts.reshape(2, coder.lists)
+        own, spilled = _read_lists(paths["lists"], coder.lists)
         self.count = int(own.sum())
         self.ids = _read_ids(paths["ids"], self.count)
         self.sizes = list_bytes(own, spilled, coder.code_words)
@@ -97,12 +95,15 @@ class Segment:
             self._codes = paths["codes"].open("rb", buffering=0)
             weakref.finalize(self, self._codes.close)
             found = self._codes.seek(0, 2)
-            if found != expected:
+            if found != expected or not expected:
                 raise IndexCorrupt(f"{paths['codes']}: {found} bytes, expected {expected}")
             self._map = mmap.mmap(self._codes.fileno(), 0, access=mmap.ACCESS_READ)
         if hasattr(mmap, "MADV_RANDOM"):
             self._map.madvise(mmap.MADV_RANDOM)
         self.mapped = np.frombuffer(self._map, dtype=np.uint8)
+        expected = RowFile.bytes_of(self.count, dim, dtype)
+        if (found := paths["rows"].stat().st_size) != expected:
+            raise IndexCorrupt(f"{paths['rows']}: {found} bytes, expected {expected}")
         self.rows = RowFile(dim, dtype, path=paths["rows"], count=self.count)
         self.table = np.zeros((coder.lists, len(kernels.LIST_COLUMNS)), dtype=np.int64)
         """By `kernels.LIST_COLUMNS`, nothing in RAM."""
@@ -203,10 +204,9 @@ def write_segment(
     source: RowSource,
     ids: NDArray[np.int64],
     coder: Coder,
+    assignment: Assignment,
     *,
     dtype: str,
-    assignment: Assignment | None = None,
-    progress: Callable[[int], object] | None = None,
 ) -> dict[str, StoredPart]:
     """Write the parts of a segment, synced; they count once a manifest names them.
 
@@ -215,32 +215,33 @@ def write_segment(
     Args:
         folder: of the index.
         number: of the segment.
-        source: rows; read once, twice where the assignment is not known.
+        source: rows, read once.
         ids: (n,) of the rows.
         coder: of the index.
+        assignment: of the rows.
         dtype: of the rows on disk.
-        assignment: of the rows, where it is known.
-        progress: called with the rows written so far.
 
     Raises:
         StorageError: the disk is full or failing; nothing is left behind.
     """
-    if assignment is None:
-        assignment = assign(source, coder)
-    places = Placement.of(assignment, coder)
-    names = {part: f"{number:06}-{part}" for part in PARTS}
-    paths = {part: temporary_part(folder, name) for part, name in names.items()}
+    written = SegmentFiles(
+        {part: temporary_part(folder, f"{number:06}-{part}") for part in PARTS}, dtype
+    )
     try:
         with storage_errors(folder):
-            places.counts.astype("<i4").tofile(paths["lists"])
-            ordered = np.empty(len(ids), dtype=_id_dtype(ids))
-            ordered[places.rows] = ids
-            ordered.tofile(paths["ids"])
-            _write_blocks(paths["codes"], paths["rows"], source, coder, places, dtype, progress)
-        return {part: store_part(path, names[part]) for part, path in paths.items()}
+            written.begin(ids, coder, assignment)
+            for start, block in numbered(source.blocks()):
+                written.put(start, block)
+            return written.finish(folder, number)
     finally:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
+        written.remove()
+
+
+def numbered(blocks: Iterable[Vectors], start: int = 0) -> Iterator[tuple[int, Vectors]]:
+    """Blocks with the number of their first row."""
+    for block in blocks:
+        yield start, block
+        start += len(block)
 
 
 def assign(source: RowSource, coder: Coder) -> Assignment:
@@ -284,63 +285,105 @@ class Placement:
         return cls(assignment, counts, rows, ranks)
 
 
-def _write_blocks(
-    codes_path: Path,
-    rows_path: Path,
-    source: RowSource,
-    coder: Coder,
-    places: Placement,
-    dtype: str,
-    progress: Callable[[int], object] | None,
-) -> None:
-    own, spilled_counts = places.counts
-    offsets = _offsets(list_bytes(own, spilled_counts, coder.code_words))
-    codes = _writable(codes_path, int(offsets[-1]))
-    rows_map, rows = row_view(rows_path, coder.dim, dtype, len(source))
-    first_row = np.cumsum(own) - own
-    done = 0
-    for block in source.blocks():
-        part = slice(done, done + len(block))
-        targets = places.rows[part]
-        rows[np.divmod(targets, rows.shape[1])] = block
-        rotated = coder.rotation(block)
-        first, second = places.assignment.first[part], places.assignment.second[part]
-        _place(codes, offsets, places.counts, coder, rotated, first, targets - first_row[first], None)
+class SegmentFiles:
+    """The files of a segment that is being written; the order in which rows come does not matter.
+
+    Args:
+        paths: of the parts.
+        dtype: of the rows on disk.
+    """
+
+    def __init__(self, paths: Mapping[str, Path], dtype: str) -> None:
+        self._paths = dict(paths)
+        self._dtype = dtype
+
+    def begin(
+        self, ids: NDArray[np.int64], coder: Coder, assignment: Assignment, *, again: bool = False
+    ) -> None:
+        """Lay the files out.
+
+        Args:
+            ids: (n,) of the rows.
+            coder: of the index.
+            assignment: of the rows.
+            again: go on with files that were begun with the same arguments before.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._coder, self._assignment = coder, assignment
+        self._places = Placement.of(assignment, coder)
+        own, spilled = counts = self._places.counts
+        self._offsets = _offsets(list_bytes(own, spilled, coder.code_words))
+        self._first_rows = np.cumsum(own) - own
+        ordered = np.empty(len(ids), dtype=_id_dtype(ids))
+        ordered[self._places.rows] = ids
+        # Not tofile: its errors do not say that the disk is full.
+        self._paths["lists"].write_bytes(counts.astype("<i4").data)
+        self._paths["ids"].write_bytes(ordered.data)
+        if not again:
+            with self._paths["codes"].open("wb") as file:
+                allocate(file.fileno(), int(self._offsets[-1]))
+        self._codes = np.memmap(self._paths["codes"], dtype=np.uint8, mode="r+")
+        self._row_map, self._rows = row_view(
+            self._paths["rows"], coder.dim, self._dtype, len(ids), again=again
+        )
+
+    def put(self, start: int, block: Vectors) -> None:
+        """Write a block of rows, of which the first has this number."""
+        part = slice(start, start + len(block))
+        targets = self._places.rows[part]
+        self._rows[np.divmod(targets, self._rows.shape[1])] = block
+        rotated = self._coder.rotation(block)
+        own = self._places.counts[0]
+        first, second = self._assignment.first[part], self._assignment.second[part]
+        self._place(rotated, first, targets - self._first_rows[first])
         spilled = np.flatnonzero(second != NO_LIST)
-        if len(spilled):
-            lists = second[spilled]
-            entries = own[lists] + places.ranks[part][spilled]
-            _place(
-                codes, offsets, places.counts, coder, rotated[spilled], lists, entries,
-                targets[spilled],
-            )  # fmt: skip
-        done += len(block)
-        if progress is not None:
-            progress(done)
-    codes.flush()
-    rows_map.flush()
+        lists = second[spilled]
+        ranks = self._places.ranks[part][spilled]
+        self._place(rotated[spilled], lists, own[lists] + ranks)
+        entries = self._places.counts.sum(axis=0)[lists]
+        begin = self._offsets[lists] + entries * (8 * self._coder.code_words + 8)
+        self._codes.view("<i4")[begin // 4 + ranks] = targets[spilled]
 
+    def sync(self) -> None:
+        """Bring what was put so far to the disk."""
+        self._codes.flush()
+        self._row_map.flush()
 
-def _place(
-    codes: NDArray[np.uint8],
-    offsets: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    coder: Coder,
-    rotated: Vectors,
-    lists: NDArray[np.int32],
-    entries: NDArray[np.int64],
-    targets: NDArray[np.int32] | None,
-) -> None:
-    """Put codes where they belong in the file of blocks."""
-    coded = coder.encode(rotated, lists)
-    flat = coded.words.reshape(len(rotated), coder.code_words)
-    kernels.place_codes(
-        codes.view(np.uint64), offsets // 8, counts[0] + counts[1], lists, entries, flat, coded.constants, coded.scales
-    )
-    if targets is not None:
-        sizes = offsets[lists] + (counts[0] + counts[1])[lists] * (8 * coder.code_words + 8)
-        at = sizes + 4 * (entries - counts[0][lists])
-        codes.view("<i4")[at // 4] = targets
+    def finish(self, folder: Path, number: int) -> dict[str, StoredPart]:
+        """Make the files parts of a folder, all of them or none."""
+        self.sync()
+        stored: dict[str, StoredPart] = {}
+        try:
+            for part, path in self._paths.items():
+                stored[part] = store_part(path, folder, f"{number:06}-{part}")
+        except BaseException:
+            for entry in stored.values():
+                (folder / entry.file).unlink(missing_ok=True)
+            raise
+        return stored
+
+    def remove(self) -> None:
+        """Remove what is still there."""
+        for path in self._paths.values():
+            path.unlink(missing_ok=True)
+
+    def _place(
+        self, rotated: Vectors, lists: NDArray[np.int32], entries: NDArray[np.int64]
+    ) -> None:
+        """Put codes where they belong in the file of blocks."""
+        coded = self._coder.encode(rotated, lists)
+        kernels.place_codes(
+            self._codes.view(np.uint64),
+            self._offsets // 8,
+            self._places.counts.sum(axis=0),
+            lists,
+            entries,
+            coded.words.reshape(len(rotated), self._coder.code_words),
+            coded.constants,
+            coded.scales,
+        )
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -349,14 +392,18 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(padded)])
 
 
-def _writable(path: Path, size: int) -> np.memmap[Any, np.dtype[np.uint8]]:
-    with path.open("wb") as file:
-        allocate(file.fileno(), size)
-    return np.memmap(path, dtype=np.uint8, mode="r+")
-
-
 def _id_dtype(ids: NDArray[np.int64]) -> str:
     return "<i4" if ids.max(initial=0) <= _LARGEST_NARROW_ID else "<i8"
+
+
+def _read_lists(path: Path, lists: int) -> NDArray[np.int64]:
+    """Own and spilled entries (2, lists), checked always: all that is read elsewhere hangs on them."""
+    content = path.read_bytes()
+    if zlib.crc32(content) != StoredPart.of(path).crc32:
+        raise IndexCorrupt(f"{path}: checksum mismatch; restore it from a backup or build again")
+    if len(content) != 8 * lists:
+        raise IndexCorrupt(f"{path}: does not describe {lists} lists")
+    return np.frombuffer(content, dtype="<i4").astype(np.int64).reshape(2, lists)
 
 
 def _read_ids(path: Path, count: int) -> NDArray[Any]:

@@ -33,10 +33,10 @@ class ArrayRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def blocks(self) -> Iterator[Vectors]:
+    def blocks(self, start: int = 0) -> Iterator[Vectors]:
         step = block_rows(self.rows.shape[1])
-        for start in range(0, len(self.rows), step):
-            yield self.rows[start : start + step]
+        for first in range(start, len(self.rows), step):
+            yield self.rows[first : first + step]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +56,10 @@ class MappedRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def blocks(self) -> Iterator[Vectors]:
+    def blocks(self, start: int = 0) -> Iterator[Vectors]:
         step = block_rows(self.rows.shape[1])
-        for start in range(0, len(self.rows), step):
-            yield self.at(slice(start, start + step), start)
+        for first in range(start, len(self.rows), step):
+            yield self.at(slice(first, first + step), first)
 
     def at(self, rows: slice | Positions, first: int = 0) -> Vectors:
         """Some of the rows; ``first`` is for messages."""
@@ -86,10 +86,10 @@ class SegmentRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def blocks(self) -> Iterator[Vectors]:
+    def blocks(self, start: int = 0) -> Iterator[Vectors]:
         step = block_rows(self.segment.rows.dim)
-        for start in range(0, len(self.rows), step):
-            yield self.segment.rows.read(self.rows[start : start + step])
+        for first in range(start, len(self.rows), step):
+            yield self.segment.rows.read(self.rows[first : first + step])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +101,8 @@ class JoinedRows:
     def __len__(self) -> int:
         return sum(len(source) for source in self.sources)
 
-    def blocks(self) -> Iterator[Vectors]:
+    def blocks(self, start: int = 0) -> Iterator[Vectors]:
         for source in self.sources:
-            yield from source.blocks()
+            if start < len(source):
+                yield from source.blocks(start)
+            start = max(0, start - len(source))
