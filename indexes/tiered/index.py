@@ -46,7 +46,14 @@ from ragopt.indexes.tiered.segment import PARTS, Assignment, Segment, assign, wr
 from ragopt.indexes.tiered.sharing import SharedLock
 from ragopt.indexes.tiered.sources import ArrayRows, JoinedRows, MappedRows, RowSource, SegmentRows
 from ragopt.indexes.tiered.store import Store, new_identity
-from ragopt.indexes.tiered.tiers import COLD, HOT, WARM, Residence, choose_tiers
+from ragopt.indexes.tiered.tiers import (
+    COLD,
+    HOT,
+    WARM,
+    Residence,
+    choose_tiers,
+)
+from ragopt.indexes.tiered.tiers import _OBJECT_BYTES as OBJECT_BYTES
 from ragopt.indexes.tombstones import Tombstones
 from ragopt.quality import Certificate
 from ragopt.storage import StoredPart, load_folder, storage_errors, write_folder
@@ -85,8 +92,8 @@ class TieredIndex(PositionIndex):
     family = "tiered"
     options_type = TieredOptions
     knobs: ClassVar = {
-        "probes": (2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256),
-        "candidates": (20, 22, 24, 28, 30, 32, 34, 36, 36, 36, 38, 40, 44, 50, 60, 80, 120, 160, 320),
+        "probes": (4, 8, 12, 14, 16, 18, 20, 24, 32, 48, 96, 256),
+        "candidates": (20, 24, 32, 34, 36, 38, 40, 44, 52, 64, 120, 320),
     }
     """``probes`` lists are scanned, ``candidates`` rows read at most."""
 
@@ -934,9 +941,37 @@ class TieredIndex(PositionIndex):
             weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
         return self._temporary
 
+    def about(self) -> dict[str, Any]:
+        """How the index stands, without bringing codes or rows into RAM.
+
+        Returns:
+            ``segments``, rows of each; ``fresh_rows``; ``tombstones``; ``lists``; ``tiers``, lists by
+            tier as `tiers` counts them once they are in RAM; ``ram_budget`` as it was given and
+            ``ram_budget_bytes``; ``footprint``, a `Footprint` once they are in RAM.
+        """
+        with self._changing:
+            present = self._residence
+            tiers = self._wanted() if present is None else present.tiers
+            blocks = _planned(self._segments, tiers) if present is None else present.sizes()
+            names = {"hot": HOT, "warm": WARM, "cold": COLD}
+            return {
+                "segments": [segment.count for segment in self._segments],
+                "fresh_rows": self._fresh.count,
+                "tombstones": len(self._dead),
+                "lists": self._coder.lists,
+                "tiers": {name: int((tiers == tier).sum()) for name, tier in names.items()},
+                "ram_budget": self._budget,
+                "ram_budget_bytes": self._limit(),
+                "footprint": self._sized({**blocks, "tombstones": self._dead.nbytes}),
+            }
+
     def _footprint(self) -> Footprint:
         if self._residence is None:
             self.load()
+        return self._sized({} if self._residence is None else self._residence.sizes())
+
+    def _sized(self, blocks: Mapping[str, int]) -> Footprint:
+        """All there is, with these blocks in RAM."""
         ram = {
             "rotation": self._coder.rotation.signs.nbytes,
             "centroids": self._coder.nbytes + self._squares.nbytes + self._order.nbytes,
@@ -944,14 +979,26 @@ class TieredIndex(PositionIndex):
             "fresh rows": self._fresh.nbytes,
             "ids": sum(segment.ids.nbytes for segment in self._segments) + self._fresh.ids.nbytes,
             "tables": sum(segment.ram_bytes - segment.ids.nbytes for segment in self._segments),
+            **blocks,
         }
-        if self._residence is not None:
-            ram |= self._residence.sizes()
         disk = {
             "codes": sum(segment.code_bytes for segment in self._segments),
             "rows": sum(segment.rows.disk_bytes for segment in self._segments),
         }
         return Footprint.of(ram={part: size for part, size in ram.items() if size}, disk=disk)
+
+
+def _planned(segments: Sequence[Segment], tiers: NDArray[np.uint8]) -> dict[str, int]:
+    """Bytes by part, as `Residence.sizes`, once these tiers are in RAM."""
+    sizes = {}
+    for part, tier in (("codes", WARM), ("hot rows", HOT)):
+        blocks = [
+            segment.bytes_of(place, rows=tier == HOT)
+            for segment, chosen in zip(segments, tiers, strict=True)
+            for place in np.flatnonzero(chosen >= tier).tolist()
+        ]
+        sizes[part] = sum(size + OBJECT_BYTES for size in blocks if size)
+    return sizes
 
 
 def _rows_at(source: RowSource, rows: Positions, dim: int) -> Vectors:
@@ -971,13 +1018,14 @@ def _same(one: Path, other: Path) -> bool:
 
 def _in_parts(run: Any, count: int) -> None:
     """Run over slices of the queries, side by side where there are enough of them."""
-    if count < 2 * _QUERIES_A_THREAD:
+    threads = count // _QUERIES_A_THREAD
+    if threads > 1:
+        allowed = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if allowed else os.cpu_count() or 1
+        threads = min(cores, threads)
+    if threads <= 1:
         run(slice(0, count))
         return
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    threads = min(cores, count // _QUERIES_A_THREAD)
     bounds = np.linspace(0, count, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, map(slice, bounds[:-1].tolist(), bounds[1:].tolist())))

@@ -70,7 +70,7 @@ class WriteAheadLog:
 
     def __init__(self, path: Path, end: int, *, sync: bool) -> None:
         self.path = path
-        self.end = end
+        self.end = end = max(end, len(_MAGIC))
         """Where the last whole record ends."""
         self._sync = sync
         with storage_errors(path):

@@ -101,7 +101,8 @@ class Segment:
         if hasattr(mmap, "MADV_RANDOM"):
             self._map.madvise(mmap.MADV_RANDOM)
         self.mapped = np.frombuffer(self._map, dtype=np.uint8)
-        expected = RowFile.bytes_of(self.count, dim, dtype)
+        a_slot, slot_bytes, _ = RowFile(dim, dtype).layout
+        expected = -(-self.count // a_slot) * slot_bytes
         if (found := paths["rows"].stat().st_size) != expected:
             raise IndexCorrupt(f"{paths['rows']}: {found} bytes, expected {expected}")
         self.rows = RowFile(dim, dtype, path=paths["rows"], count=self.count)

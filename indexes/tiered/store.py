@@ -30,8 +30,9 @@ from ragopt.storage import (
 
 __all__ = ["Store", "new_identity"]
 
-_LOG = re.compile(r"log-(\d{6})\.wal")
-_OF_SEGMENTS = re.compile(rf"\d{{6}}-({'|'.join(PARTS)})")
+_LOG = re.compile(r"log-(\d{6,})\.wal")
+_LOG_FILE = re.compile(rf"{_LOG.pattern}|\.{_LOG.pattern}\.\w{{8}}")  # or what was to become one
+_OF_SEGMENTS = re.compile(rf"\d{{6,}}-({'|'.join(PARTS)})")
 
 
 def new_identity() -> str:
@@ -203,9 +204,9 @@ class Store:
         self._spoilt = self._unlogged = False
         self._seen = _stamp(self.folder / MANIFEST)
         with contextlib.suppress(OSError):
-            for old in self._logs():
-                if old[0] != self._log_name:
-                    (self.folder / old[0]).unlink()
+            for path in self.folder.iterdir():
+                if _LOG_FILE.fullmatch(path.name) and path.name != self._log_name:
+                    path.unlink()
 
     def take(self, other: Store) -> None:
         """Go on from where another object read the same folder."""

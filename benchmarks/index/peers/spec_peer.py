@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import ragopt.indexes
 from ragopt.benchmarks.index.peers.base import Ids, Peer, Vectors, opened
 from ragopt.benchmarks.index.peers.threads import (
-    BlasThreads,
-    faiss_threads,
+    LibraryThreads,
     held_to_cores,
-    numba_threads,
 )
 from ragopt.errors import InputError
 from ragopt.indexes.base import PositionIndex
@@ -47,13 +45,13 @@ class SpecPeer(Peer):
         if values is not None and self.knob:
             self.values = tuple(values)
         self._index: PositionIndex | None = None
-        self._blas = BlasThreads()
+        self._threads = LibraryThreads()
         self._rounds: dict[int, int] = {}
 
     def build(self, vectors: Vectors, folder: Path, *, threads: int, seed: int) -> None:
-        with self._threads(threads):
+        with self._held(threads):
             ragopt.indexes.build(self.spec, vectors, path=folder, metric="ip", seed=seed)
-        self._blas.restore()
+        self._threads.restore()
 
     def open(self, folder: Path, *, count: int, dim: int) -> None:  # noqa: ARG002
         # No peer reads its files whole to check them before the first query.
@@ -61,14 +59,14 @@ class SpecPeer(Peer):
 
     def search(self, queries: Vectors, k: int, *, value: int, threads: int) -> Ids:
         index: PositionIndex = opened(self._index, self.name)
-        with self._threads(threads):
+        with self._held(threads):
             found = index.search(queries, k, where=None, **self._settings(value))
         self._rounds[value] = found.stats.read_rounds
         return found.ids
 
     def close(self) -> None:
         self._index = None
-        self._blas.restore()
+        self._threads.restore()
 
     def read_rounds(self, value: int) -> float | None:
         """Of the dearest query of the last search at this value, as the index counts them."""
@@ -81,14 +79,10 @@ class SpecPeer(Peer):
             return {self.knob: value}
         return {name: grid[min(value, len(grid) - 1)] for name, grid in grids.items()}
 
-    def _threads(self, count: int) -> ExitStack:
-        """Every kind of thread that a family may use: OpenMP, BLAS, numba, its own."""
-        self._blas.use(count)
-        stack = ExitStack()
-        stack.enter_context(faiss_threads(count))
-        stack.enter_context(numba_threads(count))
-        stack.enter_context(held_to_cores(count))
-        return stack
+    def _held(self, count: int) -> AbstractContextManager[None]:
+        """Every kind of thread that a family may use: those of libraries, and its own."""
+        self._threads.use(count)
+        return held_to_cores(count)
 
 
 def spec_unknown(spec: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,21 +51,6 @@ def faiss_threads(count: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-@contextmanager
-def numba_threads(count: int) -> Iterator[None]:
-    """Threads of numba's parallel loops, where something has loaded it."""
-    numba: Any = sys.modules.get("numba")
-    if numba is None:
-        yield
-        return
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
-
 class BlasThreads:
     """Threads of numpy's BLAS: changed when the count does, since a change costs some 12 us."""
 
@@ -89,3 +73,36 @@ class BlasThreads:
         if self._limit is not None:
             self._limit.restore_original_limits()
         self._limit, self._count = None, 0
+
+
+class LibraryThreads:
+    """Threads of BLAS and of faiss's OpenMP, changed when the count does.
+
+    To set and restore them around every query would cost it some microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._blas = BlasThreads()
+        self._count = 0
+        self._before = 0
+
+    def use(self, count: int) -> None:
+        """Use this many from now on, until `restore`."""
+        if count == self._count:
+            return
+        import faiss
+
+        self.restore()
+        self._before = faiss.omp_get_max_threads()
+        self._blas.use(count)
+        faiss.omp_set_num_threads(count)
+        self._count = count
+
+    def restore(self) -> None:
+        """Use as many as before the first `use`."""
+        self._blas.restore()
+        if self._count:
+            import faiss
+
+            faiss.omp_set_num_threads(self._before)
+        self._count = 0

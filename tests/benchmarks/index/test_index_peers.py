@@ -16,7 +16,12 @@ import pytest
 
 import ragopt
 from ragopt.benchmarks.index.peers import Peer, SpecPeer, peers, registry, unavailable
-from ragopt.benchmarks.index.peers.threads import BlasThreads, faiss_threads, held_to_cores
+from ragopt.benchmarks.index.peers.threads import (
+    BlasThreads,
+    LibraryThreads,
+    faiss_threads,
+    held_to_cores,
+)
 from ragopt.errors import InputError
 from ragopt.indexes.registry import parse_spec
 
@@ -367,6 +372,19 @@ def test_blas_threads_are_restored() -> None:
     blas.restore()
     blas.restore()
     assert _blas() == before
+
+
+def test_threads_of_libraries_are_kept_and_restored() -> None:
+    faiss = pytest.importorskip("faiss")
+    before = faiss.omp_get_max_threads(), _blas()
+    threads = LibraryThreads()
+    for count in (1, 1, before[0] + 1):
+        threads.use(count)
+        assert faiss.omp_get_max_threads() == count
+        assert count in _blas()
+    threads.restore()
+    threads.restore()
+    assert (faiss.omp_get_max_threads(), _blas()) == before
 
 
 def _blas() -> list[int]:
