@@ -24,7 +24,8 @@ class Tombstones:
         self._count = 0
         self._alive: Positions | None = None
         self._rows = 0
-        self.add(np.fromiter(positions, dtype=np.int64))
+        given = positions if isinstance(positions, np.ndarray) else list(positions)
+        self.add(np.asarray(given, dtype=np.int64))
 
     def add(self, positions: Positions) -> int:
         """Bury rows; return how many of them were alive."""
@@ -53,11 +54,12 @@ class Tombstones:
 
         The same array is returned until something changes.
         """
-        if self._alive is None or rows != self._rows:
+        alive = self._alive
+        if alive is None or rows != self._rows:
             mask = np.ones(rows, dtype=bool)
             mask[self.positions()] = False
-            self._alive, self._rows = np.flatnonzero(mask), rows
-        return self._alive
+            self._alive, self._rows = alive, _ = np.flatnonzero(mask), rows
+        return alive
 
     def positions(self) -> Positions:
         """Those that are dead, ascending."""

@@ -157,14 +157,15 @@ def _certify(
 ) -> Certificate:
     """Go down from the dearest setting while the floor holds; certify the last that did."""
     truth = index.exact(queries, k)
-    certified: tuple[dict[str, int], Certificate] | None = None
+    certified: tuple[dict[str, int], Certificate, float] | None = None
     source = data_hash(queries)
     for setting in reversed(settings):
-        recalls = recall_per_query(index.search(queries, k, where=None, **setting), truth)
+        found = index.search(queries, k, where=None, **setting)
+        recalls = recall_per_query(found, truth)
         certificate = certify_mean(recalls, floor, source=source, seed=seed)
         if not certificate.holds:
             break
-        certified = setting, certificate
+        certified = setting, certificate, found.stats.pages_read / len(queries)
     if certified is None:
         raise FloorNotMet(
             f"{index.family}: no setting keeps {floor} on {len(queries)} held-out queries; the "
@@ -172,6 +173,9 @@ def _certify(
             f"{certificate.bound:.4f}; lower the floor, use more bits or rows of a finer "
             "precision, or give more queries"
         )
-    index.defaults, certificate = certified
+    index.defaults, certificate, pages = certified
     described = ", ".join(f"{knob}={value}" for knob, value in index.defaults.items()) or "no knob"
+    predicted = index.predict_pages(**index.defaults)
+    if predicted is not None:
+        described += f", {pages:.1f} pages a query ({predicted:.1f} predicted)"
     return replace(certificate, method=f"{certificate.method}, held out, {described}")

@@ -8,6 +8,7 @@ others begins anew.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +26,7 @@ from ragopt.indexes.scoring import Metric
 from ragopt.indexes.tiered.coding import NO_LIST, Coder, Rotation
 from ragopt.indexes.tiered.segment import PARTS, Assignment, SegmentFiles, numbered
 from ragopt.indexes.tiered.sources import MappedRows
-from ragopt.storage import StoredPart, atomic_write, storage_errors
+from ragopt.storage import StoredPart, allocate, atomic_write, storage_errors
 
 __all__ = ["Progress", "build_segment", "forget", "rows_of"]
 
@@ -194,8 +195,10 @@ def _coder(
         return Coder.restored(plan.coder, dim, Rotation(signs), centroids, bits), plan
     report("train", 0, 1)
     coder = train()
-    np.save(work / "signs.npy", coder.rotation.signs)
-    np.save(work / "centroids.npy", coder.centroids)
+    for name, array in (("signs", coder.rotation.signs), ("centroids", coder.centroids)):
+        written = io.BytesIO()  # np.save to a file would not notice a full disk
+        np.save(written, array)
+        atomic_write(work / f"{name}.npy", written.getbuffer())
     report("train", 1, 1)
     return coder, replace(plan, coder=coder.about()).save(work)
 
@@ -208,7 +211,9 @@ def _assigned(
         lists = np.memmap(path, dtype="<i4", mode="r+", shape=shape)
     else:
         plan = replace(plan, assigned=0)
-        lists = np.memmap(path, dtype="<i4", mode="w+", shape=shape)
+        with path.open("wb") as file:
+            allocate(file.fileno(), 8 * len(source))
+        lists = np.memmap(path, dtype="<i4", mode="r+", shape=shape)
         lists[1] = NO_LIST
     last = monotonic()
     for start, block in numbered(source.blocks(plan.assigned), plan.assigned):

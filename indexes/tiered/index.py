@@ -31,6 +31,7 @@ from ragopt.indexes.base import (
     PositionIndex,
     SearchResult,
     SearchStats,
+    is_full,
     load_saved,
 )
 from ragopt.indexes.checks import check_range, check_vectors
@@ -45,15 +46,8 @@ from ragopt.indexes.tiered.options import TieredOptions, budget_bytes
 from ragopt.indexes.tiered.segment import PARTS, Assignment, Segment, assign, write_segment
 from ragopt.indexes.tiered.sharing import SharedLock
 from ragopt.indexes.tiered.sources import ArrayRows, JoinedRows, MappedRows, RowSource, SegmentRows
-from ragopt.indexes.tiered.store import Store, new_identity
-from ragopt.indexes.tiered.tiers import (
-    COLD,
-    HOT,
-    WARM,
-    Residence,
-    choose_tiers,
-)
-from ragopt.indexes.tiered.tiers import _OBJECT_BYTES as OBJECT_BYTES
+from ragopt.indexes.tiered.store import Store, identity_of
+from ragopt.indexes.tiered.tiers import COLD, HOT, WARM, Residence, choose_tiers
 from ragopt.indexes.tombstones import Tombstones
 from ragopt.quality import Certificate
 from ragopt.storage import StoredPart, load_folder, storage_errors, write_folder
@@ -72,6 +66,8 @@ _OUTGROWN = 2  # times as many lists as there are: train anew
 _PROBES, _CANDIDATES = 16, 40
 _TRAINING_BYTES = 48 << 20  # under a budget, for the sample and its copies
 _TRAINING_COPIES = 3
+_ASKED = 300  # rows that pages are predicted with
+_NARROW_ID_BYTES = 4
 _DECAY = np.float32(0.5)  # of access counts, at every `rebalance`
 _EVERYTHING = np.empty(0, dtype=np.uint8)
 _ENDLESS = 1 << 62
@@ -109,6 +105,7 @@ class TieredIndex(PositionIndex):
         )
         self._segments: list[Segment] = []
         self._fresh = FreshRows(options.fresh, dim, options.rows)
+        self._fresh_cells = np.zeros(len(kernels.SEGMENT_COLUMNS), dtype=np.int64)
         self._layout = np.array(RowFile(dim, options.rows).layout, dtype=np.int64)
         self._budget = options.ram_budget
         self._heat = np.zeros((2, 0), dtype=np.float32)
@@ -166,34 +163,26 @@ class TieredIndex(PositionIndex):
             entries = sum(segment.entries for segment in self._segments)
             enough, probes = max(1, probes * entries // coder.lists), coder.lists
         candidates = max(k, candidates)
-        bits = coder.bits
-
-        def search(part: slice) -> None:
-            kernels.search(
-                queries[part],
-                coder.rotation.signs,
-                self._centroid_bits,
-                self._squares,
-                self._order,
-                self._table,
-                self._fresh_table,
-                may,
-                self._layout,
-                self.metric == "l2",
-                bits,
-                _QUERY_BITS if bits <= 2 else _FINE_QUERY_BITS,
-                probes,
-                enough,
-                candidates,
-                max(k, candidates // 2),
-                _SLACK * coder.spread,
-                self._heat,
-                positions[part],
-                scores[part],
-                costs[part],
-            )
-
-        _in_parts(search, len(queries))
+        given = (
+            coder.rotation.signs,
+            self._centroid_bits,
+            self._squares,
+            self._order,
+            self._table,
+            self._fresh_table,
+            may,
+            self._layout,
+            self.metric == "l2",
+            coder.bits,
+            _QUERY_BITS if coder.bits <= 2 else _FINE_QUERY_BITS,
+            probes,
+            enough,
+            candidates,
+            max(k, candidates // 2),
+            _SLACK * coder.spread,
+            self._heat,
+        )
+        _in_parts(given, queries, positions, scores, costs)
         codes, pages, rounds = (costs[0] if len(costs) == 1 else costs.sum(axis=0)).tolist()
         if len(costs) > 1:
             rounds = int(costs[:, kernels.ROUNDS].max())
@@ -208,8 +197,32 @@ class TieredIndex(PositionIndex):
     @property
     def _fresh_table(self) -> NDArray[np.int64]:
         """Where fresh rows are, by `kernels.SEGMENT_COLUMNS`."""
-        fresh = self._fresh
-        return np.array([self._rows - fresh.count, fresh.count, 0, fresh.address], dtype=np.int64)
+        fresh, cells = self._fresh, self._fresh_cells
+        cells[kernels.BASE], cells[kernels.COUNT] = self._rows - fresh.count, fresh.count
+        cells[kernels.ROWS] = fresh.address
+        return cells
+
+    def predict_pages(self, *, k: int = 10, **knobs: int) -> float:
+        """Pages a query that a setting is expected to read, with the present tiers.
+
+        Asked of the index itself: rows of its own, moved off their places by a third of the way
+        to their neighbours, are searched for. Certificates say what was measured beside it.
+
+        Args:
+            k: results a query.
+            **knobs: ``probes=`` and ``candidates=``; those in use by default.
+
+        Raises:
+            InputError: an unknown knob, or an empty index.
+        """
+        if not len(self):
+            raise InputError("predict_pages: the index is empty; add vectors first")
+        rng = np.random.default_rng(self.seed)
+        rows = np.sort(rng.choice(self._rows, min(self._rows, _ASKED), replace=False))
+        asked = self._stored(rows)
+        found = self.search(asked, 2, **knobs)
+        near = self._stored(np.maximum(self._lookup(found.ids[:, -1]), 0))
+        return self.search(asked + (near - asked) / 3, k, **knobs).stats.pages_read / len(asked)
 
     def _mask(self, allowed: Positions) -> NDArray[np.uint8]:
         """A byte a row; kept for the next search when the positions are the same object."""
@@ -242,7 +255,8 @@ class TieredIndex(PositionIndex):
     def _to_ids(self, positions: Positions) -> NDArray[np.int64]:
         if len(self._segments) == 1 and not self._fresh.count:
             known = self._segments[0].ids.take(positions, mode="clip").astype(np.int64)
-            known[positions == MISSING] = MISSING
+            if not is_full(positions):
+                known[positions == MISSING] = MISSING
             return known
         ids = np.full(positions.shape, MISSING, dtype=np.int64)
         for base, part in self._containers():
@@ -321,7 +335,7 @@ class TieredIndex(PositionIndex):
             positions = self._positions(ids, "delete")
             before = len(self._dead)
             if len(positions):
-                self._record(Deleted(self._to_ids(positions)))
+                self._record(Deleted(self._to_ids(positions[None])[0]))
             return len(self._dead) - before
 
     def _checked(self, vectors: ArrayLike) -> Vectors:
@@ -415,7 +429,7 @@ class TieredIndex(PositionIndex):
         for base, part in self._containers()[kept:]:
             rows = np.flatnonzero(~dead.among(np.arange(base, base + part.count)))
             if isinstance(part, Segment):
-                before = part.assignment(self._coder.code_words).at(rows)
+                before = part.assignment().at(rows)
                 parts.append((SegmentRows(part, rows), part.ids[rows].astype(np.int64), before))
             else:
                 fresh = ArrayRows(part.rows[rows].astype(np.float32))
@@ -434,8 +448,8 @@ class TieredIndex(PositionIndex):
                     [before or assign(rows, coder) for rows, _, before in parts]
                 )
             stored = write_segment(
-                self._folder(), self._next_segment, joined, all_ids, coder, assignment,
-                dtype=self.options.rows,
+                self._folder(), self._next_segment, joined, all_ids, coder,
+                assignment=assignment, dtype=self.options.rows,
             )  # fmt: skip
             paths = {part: self._folder() / entry.file for part, entry in stored.items()}
             segments = [*segments, self._opened(self._next_segment, paths, coder)]
@@ -563,6 +577,43 @@ class TieredIndex(PositionIndex):
         assert residence is not None  # noqa: S101
         return {name: int((residence.tiers == tier).sum()) for name, tier in names.items()}
 
+    def about(self) -> dict[str, Any]:
+        """How it stands, and what it takes once it is in RAM; nothing is brought there by this.
+
+        Returns:
+            ``segments``, rows of each; ``fresh_rows``; ``tombstones``; ``lists``; ``tiers``, as
+            `tiers` counts them; ``ram_budget`` as given and ``ram_budget_bytes``; ``ram`` and
+            ``disk``, bytes by part, as the budget counts them.
+        """
+        with self._changing:
+            tiers = self._wanted() if self._residence is None else self._residence.tiers
+            tables = sum(segment.ram_bytes for segment in self._segments)
+            ram = {
+                "ids and tables": tables,
+                "centroids and fresh rows": self._fixed(self._segments, self._coder) - tables,
+            }
+            for part, tier in (("codes", WARM), ("hot rows", HOT)):
+                ram[part] = sum(
+                    segment.bytes_of(place, rows=tier == HOT)
+                    for segment, chosen in zip(self._segments, tiers, strict=True)
+                    for place in np.flatnonzero(chosen >= tier).tolist()
+                )
+            names = {"hot": HOT, "warm": WARM, "cold": COLD}
+            return {
+                "segments": [segment.count for segment in self._segments],
+                "fresh_rows": self._fresh.count,
+                "tombstones": len(self._dead),
+                "lists": self._coder.lists,
+                "tiers": {name: int((tiers == tier).sum()) for name, tier in names.items()},
+                "ram_budget": self._budget,
+                "ram_budget_bytes": self._limit(),
+                "ram": ram,
+                "disk": {
+                    "codes": sum(segment.code_bytes for segment in self._segments),
+                    "rows": sum(segment.rows.disk_bytes for segment in self._segments),
+                },
+            }
+
     def _settle(self, tiers: NDArray[np.uint8]) -> None:
         present = self._residence or Residence.none(self._segments)
         with self._sharing.exclusive():
@@ -589,8 +640,10 @@ class TieredIndex(PositionIndex):
 
     def _check_budget(self, segments: Sequence[Segment], coder: Coder) -> None:
         rows = sum(segment.count for segment in segments)
+        self._check_needed(self._fixed(segments, coder), rows)
+
+    def _check_needed(self, needed: int, rows: int) -> None:
         budget = budget_bytes(self._budget, 4 * self.dim * rows)
-        needed = self._fixed(segments, coder)
         if budget is not None and needed > budget:
             raise BudgetExceeded(
                 f"tiered: ram_budget={self._budget!r} is {budget:,} bytes, but ids, tables and "
@@ -631,10 +684,8 @@ class TieredIndex(PositionIndex):
 
     def _begin(self, store: Store) -> None:
         """Hold the folder for writing, its latest state in memory, and a log to append to."""
-        was_writer = store.is_writer
         try:
-            store.begin()
-            if not was_writer or store.changed():
+            if store.begin() or store.changed():
                 self.refresh()
         except BaseException:
             store.close()
@@ -734,16 +785,16 @@ class TieredIndex(PositionIndex):
                     self.flush()
                     self._commit_present()
                 return
+            about = self._about(self._segments, self._coder, self._next, self._rows)
             parts: dict[str, Any] = self._small_parts(self._coder, self._dead, self._fresh)
+            origin = {
+                "copy of": self._store.identity if self._store else None,
+                "files": [segment.files for segment in self._segments],
+            }
+            about["identity"] = identity_of({**about, **origin}, parts)
             for segment in self._segments:
                 parts |= segment.contents()
-            write_folder(
-                Path(path),
-                kind=KIND,
-                version=VERSION,
-                about=self._about(self._segments, self._coder, self._next, self._rows),
-                parts=parts,
-            )
+            write_folder(Path(path), kind=KIND, version=VERSION, about=about, parts=parts)
 
     @classmethod
     def create(
@@ -781,6 +832,9 @@ class TieredIndex(PositionIndex):
         self, source: MappedRows, ids: NDArray[np.int64], progress: Progress | None
     ) -> None:
         about = {**asdict(self.options), "metric": self.metric, "seed": self.seed}
+        lists = self.options.lists or list_count(len(source))
+        tables = 8 * len(kernels.LIST_COLUMNS) * lists + _NARROW_ID_BYTES * len(source)
+        self._check_needed(self._fixed([], self._coder) + tables, len(source))
         coder, stored = build_segment(
             self._folder(),
             self._next_segment,
@@ -826,10 +880,9 @@ class TieredIndex(PositionIndex):
         other = load_saved(store.folder, restore, verify=False)
         assert isinstance(other, TieredIndex)  # noqa: S101
         assert other._store is not None  # noqa: S101
-        files = {segment.number: segment.stored for segment in self._segments}
+        files = {segment.number: segment.files for segment in self._segments}
         forked = any(
-            files.get(segment.number, segment.stored) != segment.stored
-            for segment in other._segments
+            files.get(segment.number, segment.files) != segment.files for segment in other._segments
         )
         with self._sharing.exclusive():
             store.take(other._store)
@@ -839,6 +892,7 @@ class TieredIndex(PositionIndex):
             self._segments, self._fresh, self._dead = other._segments, other._fresh, other._dead
             self._rows, self._next, self._next_segment = other._rows, other._next, other._next_segment
             self.defaults, self.certificate = other.defaults, other.certificate
+            self._budget = other._budget
             self._set_residence(self._residence)
         if self._residence is not None:
             self.load()
@@ -916,7 +970,6 @@ class TieredIndex(PositionIndex):
             "ram_budget": self._budget,
             "coder": coder.about(),
             "log": None,
-            "identity": new_identity(),  # of a copy; a bound index keeps its own
             "defaults": self.defaults,
             "certificate": self.certificate.to_dict() if self.certificate else None,
         }
@@ -941,37 +994,9 @@ class TieredIndex(PositionIndex):
             weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
         return self._temporary
 
-    def about(self) -> dict[str, Any]:
-        """How the index stands, without bringing codes or rows into RAM.
-
-        Returns:
-            ``segments``, rows of each; ``fresh_rows``; ``tombstones``; ``lists``; ``tiers``, lists by
-            tier as `tiers` counts them once they are in RAM; ``ram_budget`` as it was given and
-            ``ram_budget_bytes``; ``footprint``, a `Footprint` once they are in RAM.
-        """
-        with self._changing:
-            present = self._residence
-            tiers = self._wanted() if present is None else present.tiers
-            blocks = _planned(self._segments, tiers) if present is None else present.sizes()
-            names = {"hot": HOT, "warm": WARM, "cold": COLD}
-            return {
-                "segments": [segment.count for segment in self._segments],
-                "fresh_rows": self._fresh.count,
-                "tombstones": len(self._dead),
-                "lists": self._coder.lists,
-                "tiers": {name: int((tiers == tier).sum()) for name, tier in names.items()},
-                "ram_budget": self._budget,
-                "ram_budget_bytes": self._limit(),
-                "footprint": self._sized({**blocks, "tombstones": self._dead.nbytes}),
-            }
-
     def _footprint(self) -> Footprint:
         if self._residence is None:
             self.load()
-        return self._sized({} if self._residence is None else self._residence.sizes())
-
-    def _sized(self, blocks: Mapping[str, int]) -> Footprint:
-        """All there is, with these blocks in RAM."""
         ram = {
             "rotation": self._coder.rotation.signs.nbytes,
             "centroids": self._coder.nbytes + self._squares.nbytes + self._order.nbytes,
@@ -979,26 +1004,14 @@ class TieredIndex(PositionIndex):
             "fresh rows": self._fresh.nbytes,
             "ids": sum(segment.ids.nbytes for segment in self._segments) + self._fresh.ids.nbytes,
             "tables": sum(segment.ram_bytes - segment.ids.nbytes for segment in self._segments),
-            **blocks,
         }
+        if self._residence is not None:
+            ram |= self._residence.sizes()
         disk = {
             "codes": sum(segment.code_bytes for segment in self._segments),
             "rows": sum(segment.rows.disk_bytes for segment in self._segments),
         }
         return Footprint.of(ram={part: size for part, size in ram.items() if size}, disk=disk)
-
-
-def _planned(segments: Sequence[Segment], tiers: NDArray[np.uint8]) -> dict[str, int]:
-    """Bytes by part, as `Residence.sizes`, once these tiers are in RAM."""
-    sizes = {}
-    for part, tier in (("codes", WARM), ("hot rows", HOT)):
-        blocks = [
-            segment.bytes_of(place, rows=tier == HOT)
-            for segment, chosen in zip(segments, tiers, strict=True)
-            for place in np.flatnonzero(chosen >= tier).tolist()
-        ]
-        sizes[part] = sum(size + OBJECT_BYTES for size in blocks if size)
-    return sizes
 
 
 def _rows_at(source: RowSource, rows: Positions, dim: int) -> Vectors:
@@ -1016,16 +1029,26 @@ def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def _in_parts(run: Any, count: int) -> None:
-    """Run over slices of the queries, side by side where there are enough of them."""
-    threads = count // _QUERIES_A_THREAD
+def _in_parts(
+    given: tuple[Any, ...],
+    queries: Vectors,
+    positions: Positions,
+    scores: Vectors,
+    costs: NDArray[np.int64],
+) -> None:
+    """Search for slices of the queries side by side, where there are enough of them."""
+    threads = len(queries) // _QUERIES_A_THREAD
     if threads > 1:
         allowed = hasattr(os, "sched_getaffinity")
-        cores = len(os.sched_getaffinity(0)) if allowed else os.cpu_count() or 1
-        threads = min(cores, threads)
+        threads = min(threads, len(os.sched_getaffinity(0)) if allowed else os.cpu_count() or 1)
     if threads <= 1:
-        run(slice(0, count))
+        kernels.search(queries, *given, positions, scores, costs)
         return
-    bounds = np.linspace(0, count, threads + 1).astype(int)
+
+    def search(begin: int, end: int) -> None:
+        part = slice(begin, end)
+        kernels.search(queries[part], *given, positions[part], scores[part], costs[part])
+
+    bounds = np.linspace(0, len(queries), threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, map(slice, bounds[:-1].tolist(), bounds[1:].tolist())))
+        list(pool.map(search, bounds[:-1], bounds[1:]))

@@ -22,7 +22,7 @@ from ragopt.indexes.rows import PAGE_BYTES, RowFile, row_view
 from ragopt.indexes.scoring import MISSING, Positions, Vectors
 from ragopt.indexes.tiered import kernels
 from ragopt.indexes.tiered.coding import NO_LIST, Coder
-from ragopt.storage import StoredPart, allocate, store_part, storage_errors, temporary_part
+from ragopt.storage import StoredPart, allocate, storage_errors, store_part, temporary_part
 
 __all__ = ["PARTS", "RowSource", "Segment", "write_segment"]
 
@@ -120,6 +120,11 @@ class Segment:
         return int(self.table[:, kernels.OWN].sum() + self.table[:, kernels.SPILLED].sum())
 
     @property
+    def files(self) -> list[str]:
+        """Names of the files, which tell their content."""
+        return [path.name for path in self._paths.values()]
+
+    @property
     def stored(self) -> dict[str, StoredPart]:
         """The parts, as a manifest names them."""
         return {
@@ -151,7 +156,9 @@ class Segment:
     def ram_bytes(self) -> int:
         """Of ids and tables, without the blocks that tiers hold."""
         order = 0 if self._order is None else self._order.nbytes
-        return int(self.ids.nbytes + self.table.nbytes + self.sizes.nbytes + self.offsets.nbytes + order)
+        return int(
+            self.ids.nbytes + self.table.nbytes + self.sizes.nbytes + self.offsets.nbytes + order
+        )
 
     def bytes_of(self, place: int, *, rows: bool) -> int:
         """Bytes of a list's block, or of its own rows."""
@@ -165,7 +172,7 @@ class Segment:
             out[:] = self.rows.stored(np.arange(first, first + own)).view(np.uint8).reshape(-1)
             return
         self._codes.seek(int(self.offsets[place]))
-        view = memoryview(out)
+        view = out.data
         while view:
             got = self._codes.readinto(view)
             if not got:
@@ -180,7 +187,7 @@ class Segment:
         rows = self._order[np.minimum(at, self.count - 1)].astype(np.int64)
         return np.where(self.ids[rows] == ids, rows, MISSING)
 
-    def assignment(self, code_words: int) -> Assignment:
+    def assignment(self) -> Assignment:
         """Lists of the rows, for writing them anew without looking for the nearest."""
         own = self.table[:, kernels.OWN]
         first = np.repeat(np.arange(len(own), dtype=np.int32), own)
@@ -205,8 +212,8 @@ def write_segment(
     source: RowSource,
     ids: NDArray[np.int64],
     coder: Coder,
-    assignment: Assignment,
     *,
+    assignment: Assignment,
     dtype: str,
 ) -> dict[str, StoredPart]:
     """Write the parts of a segment, synced; they count once a manifest names them.
@@ -398,7 +405,7 @@ def _id_dtype(ids: NDArray[np.int64]) -> str:
 
 
 def _read_lists(path: Path, lists: int) -> NDArray[np.int64]:
-    """Own and spilled entries (2, lists), checked always: all that is read elsewhere hangs on them."""
+    """Own and spilled entries (2, lists); checked always, for all other reads hang on them."""
     content = path.read_bytes()
     if zlib.crc32(content) != StoredPart.of(path).crc32:
         raise IndexCorrupt(f"{path}: checksum mismatch; restore it from a backup or build again")

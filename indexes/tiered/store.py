@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import re
-import secrets
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +23,7 @@ from ragopt.indexes.tiered.log import Added, Deleted, Durability, WriteAheadLog
 from ragopt.indexes.tiered.segment import PARTS
 from ragopt.storage import (
     MANIFEST,
+    StoredPart,
     commit_folder,
     folder_about,
     storage_errors,
@@ -28,16 +31,23 @@ from ragopt.storage import (
     writer_lock,
 )
 
-__all__ = ["Store", "new_identity"]
+__all__ = ["Store", "identity_of"]
 
 _LOG = re.compile(r"log-(\d{6,})\.wal")
 _LOG_FILE = re.compile(rf"{_LOG.pattern}|\.{_LOG.pattern}\.\w{{8}}")  # or what was to become one
 _OF_SEGMENTS = re.compile(rf"\d{{6,}}-({'|'.join(PARTS)})")
 
 
-def new_identity() -> str:
-    """What tells one index from another that takes its place in the same folder."""
-    return secrets.token_hex(8)
+def identity_of(about: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+    """What tells an index from another that takes its place in the same folder.
+
+    Made of what it begins with, so that the same build gives the same bytes.
+    """
+    digest = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
+    for name, part in sorted(parts.items()):
+        checksum = part.crc32 if isinstance(part, StoredPart) else zlib.crc32(part)
+        digest.update(f"{name} {checksum:08x}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 class Store:
@@ -51,7 +61,7 @@ class Store:
         log: name of the present log; None before the first.
         read_to: up to where its records are known.
         durability: of records.
-        identity: of the index, from its manifest; a new one by default.
+        identity: of the index, from its manifest; by default the first commit gives it one.
     """
 
     def __init__(
@@ -64,7 +74,8 @@ class Store:
     ) -> None:
         self.folder = folder
         self._durability = durability
-        self._identity = identity or new_identity()
+        self.identity = identity
+        """See `identity_of`."""
         self._log_name, self._read_to = log, read_to
         self._spoilt = False
         self._unlogged = False
@@ -94,8 +105,11 @@ class Store:
         """Whether there were records that only memory and the next commit keep."""
         return self._unlogged
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         """Become the writer, until `close`, and remove what a killed one left.
+
+        Returns:
+            Whether another process may have written since this one last did.
 
         Raises:
             StoreBusy: another process is.
@@ -109,13 +123,14 @@ class Store:
                 "elsewhere, or open another",
             )
         if self.is_writer and self._lock == _stamp(self.folder / "LOCK"):
-            return
+            return False
         self.close()  # what is held here is the lock of a parent process, or of a removed folder
         with ExitStack() as held:
             held.enter_context(writer_lock(self.folder))
             sweep_folder(self.folder, _OF_SEGMENTS)
             self._writing, self._process = held.pop_all(), os.getpid()
             self._lock = _stamp(self.folder / "LOCK")
+        return True
 
     def check_identity(self, about: Mapping[str, Any]) -> None:
         """Refuse another index that took the place of this one.
@@ -123,7 +138,7 @@ class Store:
         Raises:
             StorageError: it did.
         """
-        if about.get("identity") != self._identity:
+        if about.get("identity") != self.identity:
             raise StorageError(
                 errno.ESTALE,
                 f"{self.folder}: another index was put in the place of the one that was opened "
@@ -181,13 +196,14 @@ class Store:
             number = max((int(match[1]) for match in self._logs()), default=0) + 1
         name = f"log-{number:06}.wal"
         before = _stamp(self.folder / MANIFEST)
+        self.identity = self.identity or identity_of(about, parts)
         self._next = name, WriteAheadLog.create(self.folder / name)
         try:
             commit_folder(
                 self.folder,
                 kind=kind,
                 version=version,
-                about={**about, "log": name, "identity": self._identity},
+                about={**about, "log": name, "identity": self.identity},
                 parts=parts,
                 ours=_OF_SEGMENTS,
             )

@@ -11,9 +11,10 @@ from rich.markup import escape
 
 import ragopt
 from ragopt.cli.bench import bench
-from ragopt.cli.common import message
+from ragopt.cli.common import Interrupted, message
 from ragopt.cli.demo import demo
 from ragopt.cli.diff import diff
+from ragopt.cli.index import index
 from ragopt.cli.report import report
 from ragopt.cli.savings import savings
 from ragopt.errors import BackendMissing, InputError, RagoptError, UnknownPrice
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(savings)
+app.add_typer(index)
 app.add_typer(bench)
 app.command()(diff)
 app.command()(report)
@@ -59,13 +61,13 @@ def _root(
 def run(arguments: Sequence[str]) -> int:
     """Run a command; return the exit status."""
     errors = Console(stderr=True, emoji=False)
-    status = _status(arguments, errors)
+    kept = "nothing is half-written, and what a model has embedded is kept for the next run."
+    try:
+        status = _status(arguments, errors)
+    except Interrupted as stop:
+        status, kept = _INTERRUPTED, message(stop)
     if status == _INTERRUPTED:
-        errors.print(
-            "[yellow]Interrupted;[/] nothing is half-written, and what a model has embedded is "
-            "kept for the next run.",
-            soft_wrap=True,
-        )
+        errors.print(f"[yellow]Interrupted;[/] {escape(kept)}", soft_wrap=True)
     return status
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "Arrivals",
     "Html",
+    "Interrupted",
     "Json",
     "Model",
     "Monthly",
@@ -32,6 +33,11 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "gpt-5-mini"
+
+
+class Interrupted(Exception):
+    """Ctrl-C in a command that has its own to say about what is kept."""
+
 
 Json: TypeAlias = Annotated[
     Path | None, typer.Option("--json", help="Write every figure to this file.", metavar="FILE")

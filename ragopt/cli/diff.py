@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ragopt.cli.common import Json
-from ragopt.cli.output import check_writable
+from ragopt.cli.output import check_writable, write_json
 
 __all__ = ["diff"]
 
@@ -86,8 +86,7 @@ def diff(
     )
     check_writable(json, inputs=(base, head))
     found = compare(read_run(base), read_run(head), options=options, anyway=anyway)
-    if json is not None:
-        _write(json, found.to_dict())
+    write_json(json, found.to_dict())
     console = Console(emoji=False)
     if markdown:
         text = said(diff_markdown(found, everything=everything), console)
@@ -96,12 +95,3 @@ def diff(
         print_diff(found, console, everything=everything)
     if found.failed:
         raise typer.Exit(_FAILED)
-
-
-def _write(path: Path, content: dict[str, object]) -> None:
-    from json import dumps
-
-    from ragopt.storage import atomic_write
-
-    text = dumps(content, indent=1, ensure_ascii=False) + "\n"
-    atomic_write(path, text.encode(errors="backslashreplace"))

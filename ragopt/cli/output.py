@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.console import Console
 
 from ragopt.errors import InputError
+from ragopt.report.terminal import said
 from ragopt.storage import atomic_write, storage_errors
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.road.savings_report import SavingsReport
     from ragopt.benchmarks.rows import BenchResult
 
-__all__ = ["Result", "check_writable", "deliver", "own_report", "show"]
+__all__ = ["Result", "check_writable", "deliver", "own_report", "show", "tell", "write_json"]
 
 Result: TypeAlias = "SavingsReport | BenchResult"
 
@@ -101,14 +102,30 @@ def show(shown: Result, console: Console) -> None:
         print_savings(shown, console)
 
 
+def tell(words: str, console: Console) -> None:
+    """A sentence, on one line however long it is."""
+    console.print(said(words, console), highlight=False, markup=False, soft_wrap=True)
+
+
+def write_json(path: Path | None, figures: Mapping[str, Any]) -> None:
+    """Write figures for ``--json``, atomically; for None nothing.
+
+    Raises:
+        StorageError: the file cannot be written; a former one still stands.
+    """
+    if path is None:
+        return
+    text = json.dumps(figures, indent=1, ensure_ascii=False) + "\n"
+    # A file name may hold bytes that are no UTF-8: as \udcff they are JSON all the same.
+    atomic_write(path, text.encode(errors="backslashreplace"))
+
+
 def _write(
     result: Result, shown: Result, *, json_path: Path | None, html_path: Path | None
 ) -> Iterator[str]:
     """Write each file; what was written, in words."""
     if json_path is not None:
-        text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n"
-        # A file name may hold bytes that are no UTF-8: as \udcff they are JSON all the same.
-        atomic_write(json_path, text.encode(errors="backslashreplace"))
+        write_json(json_path, result.to_dict())
         yield f"Figures written to {json_path}"
     if html_path is not None:
         atomic_write(html_path, shown.to_html().encode(errors="replace"))

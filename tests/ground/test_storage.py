@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,9 +23,17 @@ from ragopt.errors import IndexCorrupt, InputError, StorageError, StoreBusy
 from ragopt.storage import (
     Database,
     DatabaseFormat,
+    StoredPart,
+    allocate,
     atomic_write,
+    commit_folder,
+    file_checksum,
+    folder_about,
     load_folder,
     read_folder,
+    store_part,
+    sweep_folder,
+    temporary_part,
     write_folder,
     writer_lock,
 )
@@ -276,6 +286,107 @@ def test_loading_gives_up_on_what_stays_broken(tmp_path: Path) -> None:
         load_folder(tmp_path, fail, kind="test", version=2)
 
 
+# Parts that are written before their set ---------------------------------------------------
+
+OURS = re.compile(r"\d+-rows")
+
+
+def stored(folder: Path, name: str, content: bytes) -> StoredPart:
+    path = temporary_part(folder, name)
+    path.write_bytes(content)
+    return store_part(path, folder, name)
+
+
+def commit(folder: Path, about: dict[str, Any] | None = None, **parts: Any) -> None:
+    named = {name.replace("_", "-"): part for name, part in parts.items()}
+    commit_folder(folder, kind="test", version=2, about=about or {}, parts=named, ours=OURS)
+
+
+def test_stored_parts_are_kept_where_they_are(tmp_path: Path) -> None:
+    with writer_lock(tmp_path):
+        part = stored(tmp_path, "rows", b"content")
+        assert part == StoredPart(part.file, 7, zlib.crc32(b"content"))
+        assert part == StoredPart.of(tmp_path / part.file)
+        assert file_checksum(tmp_path / part.file) == part.crc32
+        before = (tmp_path / part.file).stat()
+        commit(tmp_path, rows=part, small=b"1")
+        commit(tmp_path, rows=part, small=b"2", more=b"")
+        after = (tmp_path / part.file).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert get(tmp_path)[1] == {"rows": b"content", "small": b"2", "more": b""}
+    with writer_lock(tmp_path):
+        commit(tmp_path, small=b"2")
+    assert not list(tmp_path.glob("rows-*"))
+
+
+def test_a_part_comes_from_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "file").write_bytes(b"x")
+    part = store_part(tmp_path / "work" / "file", tmp_path, "rows")
+    assert not list((tmp_path / "work").iterdir())
+    commit(tmp_path, rows=part)
+    assert get(tmp_path)[1] == {"rows": b"x"}
+
+
+def test_a_set_that_is_refused_takes_its_stored_parts_along(tmp_path: Path) -> None:
+    with writer_lock(tmp_path):
+        kept = stored(tmp_path, "1-rows", b"old")
+        commit(tmp_path, {"a": 1}, **{"1-rows": kept})
+        before = names(tmp_path)
+        new = stored(tmp_path, "2-rows", b"new")
+        with pytest.raises(TypeError):
+            commit(tmp_path, {"a": object()}, **{"1-rows": kept, "2-rows": new})
+        assert names(tmp_path) == before
+    assert get(tmp_path) == ({"a": 1}, {"1-rows": b"old"})
+
+
+def test_parts_of_an_earlier_writer_are_swept(tmp_path: Path) -> None:
+    strangers = ["7-rows.bin", "7-other-0123abcd.bin", "x7-rows-0123abcd.bin"]
+    with writer_lock(tmp_path):
+        kept = stored(tmp_path, "1-rows", b"old")
+        commit(tmp_path, **{"1-rows": kept})
+        for sweep in (
+            lambda: sweep_folder(tmp_path, OURS),
+            lambda: commit(tmp_path, **{"1-rows": kept}),
+        ):
+            stored(tmp_path, "7-rows", b"left by a killed writer")
+            temporary_part(tmp_path, "8-rows").write_bytes(b"half")
+            for name in strangers:
+                (tmp_path / name).write_bytes(b"stranger")
+            sweep()
+            assert names(tmp_path) == sorted([*strangers, kept.file, "LOCK", "MANIFEST.json"])
+        stored(tmp_path, "7-rows", b"perhaps named by the manifest")
+        before = names(tmp_path)
+        (tmp_path / "MANIFEST.json").write_bytes(b"damaged")
+        sweep_folder(tmp_path, OURS)
+        assert names(tmp_path) == before
+    with pytest.raises(StorageError, match="nowhere"):
+        sweep_folder(tmp_path / "nowhere", OURS)
+
+
+def test_a_part_that_is_not_there_cannot_be_stored(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="missing"):
+        store_part(tmp_path / "missing", tmp_path, "rows")
+    assert names(tmp_path) == []
+
+
+def test_the_description_alone(tmp_path: Path) -> None:
+    assert folder_about(tmp_path) is None
+    put(tmp_path, {"a": [1]}, part=b"x")
+    assert folder_about(tmp_path) == {"a": [1]}
+    (tmp_path / "MANIFEST.json").write_bytes(b"damaged")
+    assert folder_about(tmp_path) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 100_000])
+def test_a_file_gets_its_size_and_its_blocks(size: int, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        allocate(file.fileno(), size)
+    assert (tmp_path / "file").read_bytes() == bytes(size)
+    if hasattr(os, "posix_fallocate"):
+        assert (tmp_path / "file").stat().st_blocks * 512 >= size
+
+
 # Locks -------------------------------------------------------------------------------------
 
 
@@ -306,6 +417,45 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
         holder.wait()
         put(tmp_path, part=b"x")
     assert get(tmp_path)[1] == {"part": b"x"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_lock_does_not_stay_with_forked_children(tmp_path: Path) -> None:
+    printed = finish(start(FORKED, tmp_path))
+    assert printed.splitlines() == ["free", "still held"]
+
+
+FORKED = """
+import contextlib
+
+with writer_lock(path):
+    wait, go = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(go)
+        os.read(wait, 1)
+        os._exit(0)
+try:
+    with writer_lock(path):
+        print("free", flush=True)
+except StoreBusy:
+    print("busy", flush=True)
+os.close(go)
+os.waitpid(child, 0)
+held = contextlib.ExitStack()
+held.enter_context(writer_lock(path))
+child = os.fork()
+if not child:
+    held.close()  # in a child, this gives nothing back
+    os._exit(0)
+os.waitpid(child, 0)
+try:
+    with writer_lock(path):
+        print("given back by the child")
+except StoreBusy:
+    print("still held")
+held.close()
+"""
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

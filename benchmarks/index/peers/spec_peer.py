@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+
+import numpy as np
 
 import ragopt.indexes
 from ragopt.benchmarks.index.peers.base import Ids, Peer, Vectors, opened
@@ -15,8 +18,11 @@ from ragopt.benchmarks.index.peers.threads import (
 from ragopt.errors import InputError
 from ragopt.indexes.base import PositionIndex
 from ragopt.indexes.registry import parse_spec
+from ragopt.indexes.tiered.index import TieredIndex
 
 __all__ = ["SpecPeer", "spec_unknown"]
+
+_REHEARSED = 2_000  # rows of the index that is only there to have everything loaded
 
 
 class SpecPeer(Peer):
@@ -53,9 +59,19 @@ class SpecPeer(Peer):
             ragopt.indexes.build(self.spec, vectors, path=folder, metric="ip", seed=seed)
         self._threads.restore()
 
+    def prepare(self, dim: int) -> None:
+        rows = np.random.default_rng(0).standard_normal((_REHEARSED, dim)).astype(np.float32)
+        with tempfile.TemporaryDirectory(prefix="ragopt-bench-") as folder:
+            self.build(rows, Path(folder), threads=1, seed=0)
+            self.open(Path(folder), count=len(rows), dim=dim)
+            self.search(rows[:1], 1, value=self.values[0], threads=1)
+            self.close()
+
     def open(self, folder: Path, *, count: int, dim: int) -> None:  # noqa: ARG002
         # No peer reads its files whole to check them before the first query.
         self._index = ragopt.indexes.open(folder, verify=False)
+        if isinstance(self._index, TieredIndex):
+            self._index.load()  # as a server would, before the first question
 
     def search(self, queries: Vectors, k: int, *, value: int, threads: int) -> Ids:
         index: PositionIndex = opened(self._index, self.name)

@@ -35,7 +35,7 @@ def deleted(ids: Sequence[int]) -> Deleted:
 
 
 RECORDS = st.lists(st.builds(added, IDS) | st.builds(deleted, IDS), max_size=6)
-SOME = [added([5, 2**40]), deleted([5]), added([]), added([7, 8, 9])]
+SOME: list[Record] = [added([5, 2**40]), deleted([5]), added([]), added([7, 8, 9])]
 
 
 def said(record: Record) -> tuple[str, list[int], bytes]:

@@ -21,8 +21,8 @@ SPEC = f"tiered(fresh={FRESH},durability=%s)"
 State = dict[int, int]
 """The version of each id."""
 
-_WIDTH = 90  # ids are below its square, and so are versions
-BUDGETS = (0.3, 0.6, 1.0, "1MB")
+_WIDTH = 500  # ids and versions are below its square
+BUDGETS = ("150KB", "300KB", "1MB")
 
 
 def planted(ids: Any, versions: Any) -> NDArray[np.float32]:
@@ -71,7 +71,9 @@ def apply(state: State, operation: list[Any]) -> State:
     """What an operation makes of a state."""
     kind, first, count, version = operation
     after = dict(state)
-    if kind == "add":
+    if kind == "build":
+        after = dict.fromkeys(range(first, first + count), version)
+    elif kind == "add":
         after |= dict.fromkeys(range(first, first + count), version)
     elif kind in {"upsert", "delete"}:
         chosen = some(state, count, seed=version)
@@ -86,7 +88,10 @@ def apply(state: State, operation: list[Any]) -> State:
 def run(index: TieredIndex, state: State, operation: list[Any], folder: Path) -> None:
     """The same with an index."""
     kind, first, count, version = operation
-    if kind == "add":
+    if kind == "build":
+        ids = range(first, first + count)
+        build(SPEC % "commit", planted(ids, version), ids, metric="l2", path=folder)
+    elif kind == "add":
         ids = range(first, first + count)
         index.add(planted(ids, version), ids)
     elif kind == "upsert":
@@ -116,7 +121,7 @@ def draw(draws: random.Random, state: State, version: int) -> list[Any]:
     if kind == "delete":
         count = len(state) // 2 if len(state) > 1500 else min(count, len(state))
     first = max(state, default=-1) + 1
-    return [kind, 0 if first + count > _WIDTH**2 else first, count, version]
+    return [kind, first, count, version]
 
 
 def some(state: State, count: int, *, seed: int) -> list[int]:
@@ -141,6 +146,11 @@ def index_at(folder: Path, *, verify: bool = True) -> TieredIndex:
     index = open_index(folder, verify=verify)
     assert isinstance(index, TieredIndex)
     return index
+
+
+def listed(folder: Path) -> list[str]:
+    """Files, without a build to go on with."""
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 def files_of(folder: Path) -> list[str]:
