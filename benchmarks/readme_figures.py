@@ -26,7 +26,7 @@ PAGES = ("README.md", "docs/benchmarks.md")
 _WIDTH = 100
 _INDEX = "index_qqp_minilm_384"
 _GROWN_CANDIDATES = (
-    "tiered", "tiered-small", "hnswlib", "diskannpy", "faiss-rabitq-refine-mmap",
+    "tiered", "tiered-2bit", "tiered-small", "hnswlib", "diskannpy", "faiss-rabitq-refine-mmap",
 )  # fmt: skip
 _MARKED = re.compile(r"<!-- table (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
@@ -105,7 +105,9 @@ def _growth(results: Path) -> str:
         for name in _candidates(result):
             if name not in _GROWN_CANDIDATES or _row(result, f"index/{name}") is not None:
                 continue
-            said = [_said(result, f"index/{name}/{metric}", form) for metric, form in figures.items()]
+            said = [
+                _said(result, f"index/{name}/{metric}", form) for metric, form in figures.items()
+            ]
             recall = _said(result, f"index/{name}/recall_at_10", "{:.3f}")
             rows.append([f"{count:,}", name, recall, *said])
     head = "vectors|candidate|recall@10|RAM B|pages|QPS|p99 cold ms|build s".split("|")

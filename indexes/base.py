@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.errors import IndexCorrupt, InputError
-from ragopt.indexes.checks import LARGEST_ID, as_rows, check_count, check_vectors, id_array, to_array
+from ragopt.indexes.checks import (
+    LARGEST_ID,
+    as_rows,
+    check_count,
+    check_vectors,
+    id_array,
+    to_array,
+)
 from ragopt.indexes.scoring import (
     MISSING,
     BestOf,
@@ -69,14 +76,9 @@ class SearchStats:
     seconds: float = 0.0
 
     def lasting(self, seconds: float) -> SearchStats:
-        """The same work in so much time; quicker than `dataclasses.replace`."""
-        return SearchStats(
-            codes_scanned=self.codes_scanned,
-            pages_read=self.pages_read,
-            bytes_read=self.bytes_read,
-            read_rounds=self.read_rounds,
-            seconds=seconds,
-        )
+        """Set the time of work that was done just now and that nobody has seen yet."""
+        object.__setattr__(self, "seconds", seconds)  # a copy would take a microsecond
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,11 @@ class PositionIndex(ABC):
         self._ids: NDArray[np.int64] | None = None
         self._dead = Tombstones()
         self._rows = 0
+
+    @classmethod
+    def ladder(cls, options: Any) -> Mapping[str, Sequence[int]]:  # noqa: ARG003
+        """`knobs` as they suit an index of these options; several of them rise together."""
+        return cls.knobs
 
     def predict_pages(self, **knobs: int) -> float | None:  # noqa: ARG002
         """Pages a query that a setting is expected to read; None where it is not known."""
@@ -374,6 +381,8 @@ class PositionIndex(ABC):
             raise InputError(
                 f"{self.family} has no search knob {unknown}; it has {sorted(self.knobs)}"
             )
+        if not knobs:
+            return self.defaults
         given = {name: check_count(name, value) for name, value in knobs.items()}
         return {**self.defaults, **given}
 

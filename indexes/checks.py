@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragopt.errors import InputError
 
-__all__ = ["LARGEST_ID", "as_rows", "check_count", "check_range", "check_vectors", "id_array", "to_array"]
+__all__ = [
+    "LARGEST_ID",
+    "as_rows",
+    "check_count",
+    "check_range",
+    "check_vectors",
+    "id_array",
+    "to_array",
+]
 
 # Beyond it squared distances between two rows would overflow float32.
 _LARGEST_SQUARE = float(np.finfo(np.float32).max) / 8

@@ -98,10 +98,8 @@ def _settings(index: PositionIndex) -> list[dict[str, int]]:
     """Rungs, cheapest first: several knobs rise together."""
     if not index.knobs:
         return [{}]
-    return [
-        dict(zip(index.knobs, values, strict=True))
-        for values in zip(*index.knobs.values(), strict=True)
-    ]
+    ladder = index.ladder(index.options)
+    return [dict(zip(ladder, values, strict=True)) for values in zip(*ladder.values(), strict=True)]
 
 
 def _cheapest(
@@ -134,7 +132,7 @@ def _cheapest(
     if len(index.knobs) < 2:
         return rungs
     best, least = rungs[-1], np.inf
-    (one, values), (other, others) = index.knobs.items()
+    (one, values), (other, others) = index.ladder(index.options).items()
     for value in [value for value in values if value <= _BEYOND * rungs[0][one]]:
         for beside in sorted(set(others)):
             setting = {one: value, other: beside}

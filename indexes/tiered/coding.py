@@ -14,7 +14,7 @@ from ragopt.indexes.faiss_io import faiss
 from ragopt.indexes.scoring import Vectors
 from ragopt.indexes.tiered import kernels
 
-__all__ = ["Codes", "Coder", "Rotation", "list_count"]
+__all__ = ["Coder", "Codes", "Rotation", "list_count"]
 
 NO_LIST = -1
 
@@ -146,7 +146,7 @@ class Coder:
         dim = vectors.shape[1]
         always = cls(dim, rotation, centroids, bits, by_product, math.inf if lists > 1 else 0)
         sample = rotated[:: max(1, len(rotated) // _SAMPLED)]
-        first, second, ratios = always._places(sample)
+        first, _, ratios = always._places(sample)
         below = 0.0
         if lists > 1 and spill > 1:
             below = math.inf if spill == 2 else float(np.quantile(ratios, spill - 1))

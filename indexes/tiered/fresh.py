@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ragopt.indexes.rows import ROW_DTYPES
 from ragopt.indexes.scoring import MISSING, Positions, Vectors
+from ragopt.indexes.tiered import kernels
 
 __all__ = ["FreshRows"]
 
@@ -22,12 +23,15 @@ class FreshRows:
         capacity: rows at most.
         dim: length of a row.
         dtype: ``"f16"`` or ``"f32"``.
+        base: position of the first.
     """
 
-    def __init__(self, capacity: int, dim: int, dtype: str) -> None:
+    def __init__(self, capacity: int, dim: int, dtype: str, base: int = 0) -> None:
         self.count = 0
         self._rows = np.empty((capacity, dim), dtype=ROW_DTYPES[dtype])
         self._ids = np.empty(capacity, dtype=np.int64)
+        self.table = np.array([base, 0, 0, self._rows.ctypes.data], dtype=np.int64)
+        """Where they stand, by `kernels.SEGMENT_COLUMNS`; valid as long as this object is."""
 
     @property
     def room(self) -> int:
@@ -45,11 +49,6 @@ class FreshRows:
         return self._rows[: self.count]
 
     @property
-    def address(self) -> int:
-        """Of the first row, valid as long as this object is."""
-        return int(self._rows.ctypes.data)
-
-    @property
     def ids(self) -> NDArray[np.int64]:
         """(count,)."""
         return self._ids[: self.count]
@@ -59,6 +58,7 @@ class FreshRows:
         end = self.count + len(rows)
         self._rows[self.count : end] = rows
         self._ids[self.count : end] = ids
+        self.table[kernels.COUNT] = end
         self.count = end  # last: searches of other threads see whole rows only
 
     def find(self, ids: NDArray[np.int64]) -> Positions:

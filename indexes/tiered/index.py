@@ -50,7 +50,7 @@ from ragopt.indexes.tiered.store import Store, identity_of
 from ragopt.indexes.tiered.tiers import COLD, HOT, WARM, Residence, choose_tiers
 from ragopt.indexes.tombstones import Tombstones
 from ragopt.quality import Certificate
-from ragopt.storage import StoredPart, load_folder, storage_errors, write_folder
+from ragopt.storage import load_folder, storage_errors, write_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,11 +59,14 @@ __all__ = ["TieredIndex"]
 
 _QUERY_BITS = 4
 _FINE_QUERY_BITS = 8  # for codes of more than two bits
-_SLACK = 1.0  # standard errors by which a candidate of the second round may be better
+# Measured: fewer in the first round save a page or two and cost every other query a second one.
+_AT_ONCE = 2 / 3  # of the candidates are read in the first round
+_SLACK = 0.75  # standard errors by which one of the second round may be better than estimated
 _QUERIES_A_THREAD = 16
 _MERGE_RATIO = 2  # a segment no larger than so many times what comes is merged with it
 _OUTGROWN = 2  # times as many lists as there are: train anew
-_PROBES, _CANDIDATES = 16, 40
+_PROBES, _CANDIDATES = 20, 40
+_FEWEST = 12  # candidates that are worth trying
 _TRAINING_BYTES = 48 << 20  # under a budget, for the sample and its copies
 _TRAINING_COPIES = 3
 _ASKED = 300  # rows that pages are predicted with
@@ -93,6 +96,13 @@ class TieredIndex(PositionIndex):
     }
     """``probes`` lists are scanned, ``candidates`` rows read at most."""
 
+    @classmethod
+    def ladder(cls, options: Any) -> Mapping[str, Sequence[int]]:
+        """Codes of more bits need fewer rows to tell the nearest from the next."""
+        share = min(3, options.bits)
+        candidates = [max(_FEWEST, count // share) for count in cls.knobs["candidates"]]
+        return {**cls.knobs, "candidates": candidates}
+
     @property
     def code_bytes(self) -> float:
         """Of a code and its factors."""
@@ -105,7 +115,6 @@ class TieredIndex(PositionIndex):
         )
         self._segments: list[Segment] = []
         self._fresh = FreshRows(options.fresh, dim, options.rows)
-        self._fresh_cells = np.zeros(len(kernels.SEGMENT_COLUMNS), dtype=np.int64)
         self._layout = np.array(RowFile(dim, options.rows).layout, dtype=np.int64)
         self._budget = options.ram_budget
         self._heat = np.zeros((2, 0), dtype=np.float32)
@@ -150,7 +159,7 @@ class TieredIndex(PositionIndex):
         allowed: Positions | None,
         *,
         probes: int = _PROBES,
-        candidates: int = _CANDIDATES,
+        candidates: int | None = None,
         **_: int,
     ) -> tuple[Positions, Vectors, SearchStats]:
         positions = np.empty((len(queries), k), dtype=np.int64)
@@ -162,14 +171,14 @@ class TieredIndex(PositionIndex):
             may = self._mask(allowed)
             entries = sum(segment.entries for segment in self._segments)
             enough, probes = max(1, probes * entries // coder.lists), coder.lists
-        candidates = max(k, candidates)
+        candidates = max(k, candidates or _CANDIDATES // min(3, coder.bits))
         given = (
             coder.rotation.signs,
             self._centroid_bits,
             self._squares,
             self._order,
             self._table,
-            self._fresh_table,
+            self._fresh.table,
             may,
             self._layout,
             self.metric == "l2",
@@ -178,7 +187,7 @@ class TieredIndex(PositionIndex):
             probes,
             enough,
             candidates,
-            max(k, candidates // 2),
+            max(k, int(_AT_ONCE * candidates)),
             _SLACK * coder.spread,
             self._heat,
         )
@@ -193,14 +202,6 @@ class TieredIndex(PositionIndex):
             read_rounds=rounds,
         )
         return positions, scores, stats
-
-    @property
-    def _fresh_table(self) -> NDArray[np.int64]:
-        """Where fresh rows are, by `kernels.SEGMENT_COLUMNS`."""
-        fresh, cells = self._fresh, self._fresh_cells
-        cells[kernels.BASE], cells[kernels.COUNT] = self._rows - fresh.count, fresh.count
-        cells[kernels.ROWS] = fresh.address
-        return cells
 
     def predict_pages(self, *, k: int = 10, **knobs: int) -> float:
         """Pages a query that a setting is expected to read, with the present tiers.
@@ -462,6 +463,9 @@ class TieredIndex(PositionIndex):
             max(self._next, int(ids.max(initial=-1)) + 1),
         )
 
+    def _empty_fresh(self, base: int) -> FreshRows:
+        return FreshRows(self.options.fresh, self.dim, self.options.rows, base)
+
     def _opened(self, number: int, paths: Mapping[str, Path], coder: Coder) -> Segment:
         return Segment(number, paths, coder, self.dim, self.options.rows)
 
@@ -489,7 +493,7 @@ class TieredIndex(PositionIndex):
         self, segments: Sequence[Segment], coder: Coder, dead: Tombstones, next_id: int
     ) -> None:
         """Search another set of segments from now on, without fresh rows; commit it first."""
-        fresh = FreshRows(self.options.fresh, self.dim, self.options.rows)
+        fresh = self._empty_fresh(sum(segment.count for segment in segments))
         try:
             self._check_budget(segments, coder)
         except BudgetExceeded:
@@ -809,12 +813,11 @@ class TieredIndex(PositionIndex):
         progress: Progress | None = None,
     ) -> PositionIndex:
         """Build in a folder, from rows that may stand on disk; see `ragopt.indexes.build`."""
+        is_new = not path.exists()
         store = Store(path, None, 0, options.durability)
         store.begin()
         try:
-            source = rows_of(
-                vectors, path, metric=metric, dtype=options.rows, progress=progress
-            )
+            source = rows_of(vectors, path, metric=metric, dtype=options.rows, progress=progress)
             index = cls(options, source.rows.shape[1], metric, seed=seed)
             index._store = store
             new = index._new_ids(ids, len(source))
@@ -824,13 +827,16 @@ class TieredIndex(PositionIndex):
             else:
                 index._build(source, new, progress)
             forget(path)
+        except (InputError, BudgetExceeded):  # there is nothing to go on with
+            forget(path)
+            if is_new:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
         finally:
             store.close()
         return index
 
-    def _build(
-        self, source: MappedRows, ids: NDArray[np.int64], progress: Progress | None
-    ) -> None:
+    def _build(self, source: MappedRows, ids: NDArray[np.int64], progress: Progress | None) -> None:
         about = {**asdict(self.options), "metric": self.metric, "seed": self.seed}
         lists = self.options.lists or list_count(len(source))
         tables = 8 * len(kernels.LIST_COLUMNS) * lists + _NARROW_ID_BYTES * len(source)
@@ -860,9 +866,7 @@ class TieredIndex(PositionIndex):
         return index
 
     @classmethod
-    def _load(
-        cls, options: Any, dim: int, metric: Metric, parts: dict[str, Path]
-    ) -> PositionIndex:
+    def _load(cls, options: Any, dim: int, metric: Metric, parts: dict[str, Path]) -> PositionIndex:
         raise NotImplementedError("restore() does the whole of it")
 
     def _parts(self) -> dict[str, Any]:
@@ -890,7 +894,11 @@ class TieredIndex(PositionIndex):
                 self._residence = Residence.none(other._segments)
             self._set_coder(other._coder)
             self._segments, self._fresh, self._dead = other._segments, other._fresh, other._dead
-            self._rows, self._next, self._next_segment = other._rows, other._next, other._next_segment
+            self._rows, self._next, self._next_segment = (
+                other._rows,
+                other._next,
+                other._next_segment,
+            )
             self.defaults, self.certificate = other.defaults, other.certificate
             self._budget = other._budget
             self._set_residence(self._residence)
@@ -909,6 +917,7 @@ class TieredIndex(PositionIndex):
             self._segments.append(self._opened(number, paths, self._coder))
         rows = np.fromfile(parts["fresh-rows"], dtype=ROW_DTYPES[self.options.rows])
         ids = np.fromfile(parts["fresh-ids"], dtype="<i8").astype(np.int64)
+        self._fresh = self._empty_fresh(sum(segment.count for segment in self._segments))
         self._fresh.append(rows.reshape(-1, self.dim).astype(np.float32), ids)
         self._rows = sum(segment.count for segment in self._segments) + len(ids)
         dead = np.fromfile(parts["dead"], dtype="<i8")

@@ -278,7 +278,7 @@ class Placement:
     @classmethod
     def of(cls, assignment: Assignment, coder: Coder) -> Placement:
         first, second = assignment.first, assignment.second
-        order = np.argsort(first, kind="stable")
+        order = np.lexsort((second, first))
         rows = np.empty(len(first), dtype=np.int32)
         rows[order] = np.arange(len(first), dtype=np.int32)
         spilled = np.flatnonzero(second != NO_LIST)

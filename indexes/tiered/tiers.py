@@ -130,7 +130,9 @@ class Residence:
 
     def _known(self, segments: Sequence[Segment]) -> Tiers:
         """The present tiers of these segments; new ones are cold."""
-        known = np.zeros((len(segments), max((len(s.table) for s in segments), default=0)), np.uint8)
+        known = np.zeros(
+            (len(segments), max((len(s.table) for s in segments), default=0)), np.uint8
+        )
         for number, place, tier in self.blocks:
             for at, segment in enumerate(segments):
                 if segment.number == number:

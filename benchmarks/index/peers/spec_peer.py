@@ -113,10 +113,10 @@ def spec_unknown(spec: str) -> str | None:
 def _grids(spec: str) -> dict[str, tuple[int, ...]] | None:
     """Knobs with the values that tuning tries; None where the family is unknown."""
     try:
-        index_type, _ = parse_spec(spec)
+        index_type, options = parse_spec(spec)
     except InputError:
         return None
-    return {name: tuple(grid) for name, grid in index_type.knobs.items()}
+    return {name: tuple(grid) for name, grid in index_type.ladder(options).items()}
 
 
 def _sweep(grids: dict[str, tuple[int, ...]]) -> tuple[str, tuple[int, ...]]:

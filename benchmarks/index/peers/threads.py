@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BlasThreads", "faiss_threads", "held_to_cores", "numba_threads"]
+__all__ = ["BlasThreads", "LibraryThreads", "faiss_threads", "held_to_cores"]
 
 
-@contextmanager
-def held_to_cores(count: int) -> Iterator[None]:
+def held_to_cores(count: int) -> AbstractContextManager[None]:
     """Hold every thread of this process to ``count`` cores; for libraries that take no count.
 
     Two system calls a thread; one in all where no more cores are allowed anyway. Without effect
     where the system cannot do it.
     """
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
+    if not hasattr(os, "sched_setaffinity") or count >= len(os.sched_getaffinity(0)):
+        return nullcontext()
+    return _pinned(count)
+
+
+@contextmanager
+def _pinned(count: int) -> Iterator[None]:
     allowed = os.sched_getaffinity(0)
-    if count >= len(allowed):
-        yield
-        return
     _pin(set(sorted(allowed)[-count:]))
     try:
         yield
