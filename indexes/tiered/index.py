@@ -171,7 +171,9 @@ class TieredIndex(PositionIndex):
             may = self._mask(allowed)
             entries = sum(segment.entries for segment in self._segments)
             enough, probes = max(1, probes * entries // coder.lists), coder.lists
-        candidates = max(k, candidates or _CANDIDATES // min(3, coder.bits))
+        # A row of two lists may take two places among the candidates.
+        least = 2 * k if coder.spill_below else k
+        candidates = max(least, candidates or _CANDIDATES // min(3, coder.bits))
         given = (
             coder.rotation.signs,
             self._centroid_bits,
