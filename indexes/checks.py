@@ -48,8 +48,16 @@ def to_array(name: str, values: ArrayLike) -> NDArray[Any]:
         raise InputError(f"{name}: expected rows of one length; {error}") from error
 
 
-def check_vectors(name: str, vectors: ArrayLike, *, dim: int | None = None) -> NDArray[np.float32]:
+def check_vectors(
+    name: str, vectors: ArrayLike, *, dim: int | None = None, first_row: int = 0
+) -> NDArray[np.float32]:
     """Vectors as C-contiguous float32 (n, dim), or a clear refusal.
+
+    Args:
+        name: of the argument, for messages.
+        vectors: as they came.
+        dim: that they must have.
+        first_row: number of the first of them, for messages.
 
     Raises:
         InputError: not two-dimensional numbers, another dimension, NaN, infinite or huge values.
@@ -79,7 +87,7 @@ def check_vectors(name: str, vectors: ArrayLike, *, dim: int | None = None) -> N
         raise InputError(
             f"{name}: {int((~usable).sum())} rows hold NaN, infinite or huge values (a length "
             f"beyond {_LARGEST_SQUARE**0.5:.1g}), the first is row "
-            f"{int(np.flatnonzero(~usable)[0])}"
+            f"{first_row + int(np.flatnonzero(~usable)[0])}"
         )
     return rows
 
@@ -91,8 +99,10 @@ def as_rows(vectors: ArrayLike | Iterable[ArrayLike]) -> NDArray[np.float32]:
         InputError: unusable vectors, or an iterator that gives none.
     """
     if not isinstance(vectors, Iterable) or hasattr(vectors, "__len__"):
-        return check_vectors("vectors", vectors)
-    blocks = [check_vectors("vectors", block) for block in vectors]
+        whole: Any = vectors
+        return check_vectors("vectors", whole)
+    given: Iterable[Any] = vectors
+    blocks = [check_vectors("vectors", block) for block in given]
     if len({block.shape[1] for block in blocks}) != 1:
         widths = sorted({block.shape[1] for block in blocks})
         raise InputError(f"vectors: blocks of {widths} dimensions, expected some, of one width")

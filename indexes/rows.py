@@ -161,12 +161,13 @@ class RowFile:
 
     def _rows_of(self, raw: NDArray[np.uint8], slots: int) -> NDArray[Any]:
         """The rows (slots, rows a slot, dim) in the bytes of so many slots."""
-        return np.ndarray(
+        rows: NDArray[Any] = np.ndarray(
             (slots, self._rows_a_slot, self.dim),
             dtype=self.dtype,
             buffer=raw,
             strides=(self._slot_bytes, self._row_bytes, self.dtype.itemsize),
         )
+        return rows
 
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:

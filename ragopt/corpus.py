@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_INDEX", "Corpus", "Progress", "embed_chunks"]
 
-DEFAULT_INDEX = "rabitq(bits=1)+rescore(f16)"
+DEFAULT_INDEX = "tiered"
 COSINE_WEIGHT = 0.5
 """Weight of the search's cosine beside BM25's 1.0; see `ragopt.rerank.base.convex`."""
 

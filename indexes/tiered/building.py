@@ -95,9 +95,10 @@ def rows_of(
         InputError: unusable blocks, or none.
         StorageError: the disk is full.
     """
-    if isinstance(vectors, Iterable) and not hasattr(vectors, "__len__"):
-        vectors = _spooled(vectors, folder / _WORK, progress)
-    rows = vectors if isinstance(vectors, np.ndarray) else check_vectors("vectors", vectors)
+    given: Any = vectors
+    if isinstance(given, Iterable) and not hasattr(given, "__len__"):
+        given = _spooled(given, folder / _WORK, progress)
+    rows = given if isinstance(given, np.ndarray) else check_vectors("vectors", given)
     if rows.ndim != 2 or not rows.shape[1] or rows.dtype.kind not in "fiu":
         check_vectors("vectors", rows)  # says what is wrong
     return MappedRows(rows, metric, dtype)
@@ -156,7 +157,7 @@ def build_segment(
         work.mkdir(parents=True, exist_ok=True)
         plan = Plan.load(work, _fingerprint(source, ids, about))
         report = progress or _ignore
-        coder, plan = _coder(work, plan, source, train, about["bits"], report)
+        coder, plan = _coder(work, plan, source, train, bits=about["bits"], report=report)
         assignment, plan = _assigned(work, plan, source, coder, report)
         files = SegmentFiles({part: work / part for part in PARTS}, source.dtype)
         whole = all((work / part).exists() for part in ("codes", "rows"))
@@ -186,6 +187,7 @@ def _coder(
     plan: Plan,
     source: MappedRows,
     train: Callable[[], Coder],
+    *,
     bits: int,
     report: Progress,
 ) -> tuple[Coder, Plan]:
@@ -199,8 +201,9 @@ def _coder(
         written = io.BytesIO()  # np.save to a file would not notice a full disk
         np.save(written, array)
         atomic_write(work / f"{name}.npy", written.getbuffer())
+    plan = replace(plan, coder=coder.about()).save(work)
     report("train", 1, 1)
-    return coder, replace(plan, coder=coder.about()).save(work)
+    return coder, plan
 
 
 def _assigned(

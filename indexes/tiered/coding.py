@@ -31,7 +31,7 @@ def list_count(rows: int) -> int:
     Measured: 2 sqrt(n) did best at 67,000 rows, 4 sqrt(n) at a million, where codes no longer fit
     the processor's cache and scanning fewer of them is worth more centroids.
     """
-    return max(1, min(rows // 32, round(rows**0.75 / 8)))
+    return max(1, min(rows // 32, round(math.pow(rows, 0.75) / 8)))
 
 
 def training_rows(lists: int) -> int:
@@ -197,7 +197,7 @@ class Coder:
     @property
     def code_words(self) -> int:
         """Words of 64 bits of one code."""
-        return self.bits * self.centroids.shape[1] // kernels.WORD
+        return int(self.bits * self.centroids.shape[1] // kernels.WORD)
 
     def assign(self, rotated: Vectors) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The list of each vector, and the second one or -1.

@@ -28,7 +28,7 @@ class TieredOptions:
         spill: lists that a vector stands in on average, from 1 to 2. A second place costs as much
             RAM as the first and halves the lists that a search must scan. Between 1 and 2, the
             vectors nearest to a border get it.
-        lists: inverted lists; 0 for twice the root of the rows there are when they are made.
+        lists: inverted lists; 0 for about an eighth of rows^(3/4), see `coding.list_count`.
         fresh: rows that wait in RAM, scanned exactly, before they become a segment.
         ram_budget: what the index may take of RAM: bytes, ``"200MB"``, or a fraction of the rows as
             f32, such as 0.05. Without it all codes stand in RAM and no rows do.

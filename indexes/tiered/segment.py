@@ -153,12 +153,15 @@ class Segment:
         return int(self.mapped.nbytes)
 
     @property
+    def fixed_bytes(self) -> int:
+        """Of ids and tables, the table that searches go by included, whatever the tiers."""
+        tables = 2 * self.table.nbytes + self.sizes.nbytes + self.offsets.nbytes
+        return int(self.ids.nbytes + tables)
+
+    @property
     def ram_bytes(self) -> int:
-        """Of ids and tables, without the blocks that tiers hold."""
-        order = 0 if self._order is None else self._order.nbytes
-        return int(
-            self.ids.nbytes + self.table.nbytes + self.sizes.nbytes + self.offsets.nbytes + order
-        )
+        """`fixed_bytes` and the order of ids, once `find` has made it."""
+        return self.fixed_bytes + (0 if self._order is None else self._order.nbytes)
 
     def bytes_of(self, place: int, *, rows: bool) -> int:
         """Bytes of a list's block, or of its own rows."""

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.errors import InputError
 from ragopt.indexes.checks import check_range, check_vectors
 from ragopt.indexes.rows import ROW_DTYPES
 from ragopt.indexes.scoring import Metric, Positions, Vectors, unit_length
 from ragopt.indexes.tiered.segment import RowSource, Segment
 
-__all__ = ["ArrayRows", "JoinedRows", "MappedRows", "SegmentRows", "block_rows"]
+__all__ = ["ArrayRows", "JoinedRows", "MappedRows", "SegmentRows", "block_rows", "rows_at"]
 
 _BLOCK_BYTES = 1 << 23
 
@@ -60,10 +62,22 @@ class MappedRows:
         for first in range(start, len(self.rows), step):
             yield self.at(slice(first, first + step), first)
 
+    def sample(self, rows: Positions) -> Vectors:
+        """Rows by their numbers.
+
+        Raises:
+            InputError: one of them, or any other, cannot be used; it is named.
+        """
+        try:
+            return self.at(rows)
+        except InputError:
+            for _ in self.blocks():  # which know the number of a bad row
+                pass
+            raise
+
     def at(self, rows: slice | Positions, first: int = 0) -> Vectors:
         """Some of the rows; ``first`` is for messages."""
-        name = "vectors" if first == 0 else f"vectors, counted from row {first}"
-        block = check_vectors(name, self.rows[rows], dim=self.rows.shape[1])
+        block = check_vectors("vectors", self.rows[rows], dim=self.rows.shape[1], first_row=first)
         if self.metric == "cosine":
             block = unit_length(block)
         check_range(block, ROW_DTYPES[self.dtype])
@@ -105,3 +119,14 @@ class JoinedRows:
             if start < len(source):
                 yield from source.blocks(start)
             start = max(0, start - len(source))
+
+
+def rows_at(source: RowSource, rows: Positions, dim: int) -> Vectors:
+    """Rows (n, dim) of a source by their numbers, ascending; reads all of it."""
+    chosen = np.empty((len(rows), dim), dtype=np.float32)
+    done = 0
+    for block in source.blocks():
+        first, last = np.searchsorted(rows, [done, done + len(block)])
+        chosen[first:last] = block[rows[first:last] - done]
+        done += len(block)
+    return chosen

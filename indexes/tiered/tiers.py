@@ -50,13 +50,13 @@ def choose_tiers(
     share = own / np.maximum(own.sum(axis=0), 1)
     pages = -(-code_bytes // PAGE_BYTES)
     steps = []
-    for tier, saved, size in (
+    for tier, saved, sizes in (
         (WARM, scanned * pages, code_bytes),
         (HOT, read * share, own * row_bytes),
     ):
-        worth = saved / np.maximum(size, 1)
+        worth = saved / np.maximum(sizes, 1)
         steps += [
-            (-float(worth[place]), tier, place, float(size[place])) for place in np.ndindex(shape)
+            (-float(worth[place]), tier, place, float(sizes[place])) for place in np.ndindex(shape)
         ]
     left = float(budget)
     for _, tier, place, size in sorted(steps):

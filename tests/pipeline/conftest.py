@@ -63,7 +63,8 @@ def documents() -> list[Document]:
 @pytest.fixture(scope="session")
 def corpus(documents: list[Document], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     folder = tmp_path_factory.mktemp("corpus")
-    with Corpus.build(documents, folder, max_chars=120) as built:
+    # So few rows would wait in RAM by default, and nothing would be read.
+    with Corpus.build(documents, folder, max_chars=120, index="tiered(fresh=4)") as built:
         yield built
 
 

@@ -501,7 +501,8 @@ DAMAGE = {
 FILES = [
     *("CORPUS.json", "DOCUMENTS", "chunks.sqlite", "vectors.sqlite"),
     *("embedder/MANIFEST.json", "embedder/vocabulary-*.bin", "embedder/projection-*.bin"),
-    *("index/MANIFEST.json", "index/codes-*.bin", "index/rows-*.bin"),
+    *("index/MANIFEST.json", "index/fresh-rows-*.bin", "index/fresh-ids-*.bin"),
+    *("index/centroids-*.bin", "index/signs-*.bin", "index/log-*.wal"),
     *("statistics/MANIFEST.json", "statistics/hashes-*.bin", "statistics/idf-*.bin"),
 ]
 
@@ -514,7 +515,7 @@ def test_a_folder_consists_of_the_files_damaged_here(built) -> None:
     matched = {str(path.relative_to(built[0])) for name in FILES for path in built[0].glob(name)}
     rest = {name for name in tree(built[0]) if not name.endswith("LOCK")} - matched
     assert len(matched) == len(FILES)
-    assert rest == {"index/ids-00000000.bin"}  # empty: the ids are natural
+    assert rest == {"index/dead-00000000.bin", "index/heat-00000000.bin"}  # empty
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -479,5 +479,5 @@ def test_an_old_package_and_an_old_python_are_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(InputError, match="expected one of tiered, rabitq"):
+    with pytest.raises(InputError, match="expected one of tiered, tiered-2bit"):
         unavailable("faiss-magic")
