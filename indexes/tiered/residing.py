@@ -69,11 +69,7 @@ class ResidentIndex(HeldRows):
         """
         with self._changing:
             tiers = self._wanted() if self._residence is None else self._residence.tiers
-            tables = sum(segment.fixed_bytes for segment in self._segments)
-            ram = {
-                "ids and tables": tables,
-                "centroids and fresh rows": self._fixed(self._segments, self._coder) - tables,
-            }
+            ram = self._fixed_parts(self._segments, self._coder)
             for part, tier in (("codes", WARM), ("hot rows", HOT)):
                 ram[part] = sum(
                     segment.bytes_of(place, rows=tier == HOT)
@@ -115,13 +111,19 @@ class ResidentIndex(HeldRows):
         return budget_bytes(self._budget, 4 * self.dim * self._rows)
 
     def _fixed(self, segments: Sequence[Segment], coder: Coder) -> int:
-        """Bytes of RAM whatever the tiers: tables, ids, centroids, room for fresh rows."""
-        of_fresh = self.options.fresh * (int(self._layout[2]) + 8)
-        of_lists = coder.nbytes + coder.rotation.signs.nbytes + _LIST_BYTES * coder.lists
-        # Whoever looks ids up needs their order, whoever filters a mask: both have their place.
-        of_rows = self._dead.nbytes + _ROW_BYTES * sum(segment.count for segment in segments)
-        tables = sum(segment.fixed_bytes for segment in segments)
-        return int(of_fresh + of_lists + of_rows + tables)
+        """Bytes of RAM whatever the tiers."""
+        return sum(self._fixed_parts(segments, coder).values())
+
+    def _fixed_parts(self, segments: Sequence[Segment], coder: Coder) -> dict[str, int]:
+        """What they are for."""
+        rows = sum(segment.count for segment in segments)
+        return {
+            "ids and tables": sum(segment.fixed_bytes for segment in segments),
+            "centroids": coder.nbytes + coder.rotation.signs.nbytes + _LIST_BYTES * coder.lists,
+            "room for fresh rows": self.options.fresh * (int(self._layout[2]) + 8),
+            # Whoever looks ids up needs their order, whoever filters a mask.
+            "room for look-ups and filters": self._dead.nbytes + _ROW_BYTES * rows,
+        }
 
     def _check_budget(self, segments: Sequence[Segment], coder: Coder) -> None:
         rows = sum(segment.count for segment in segments)

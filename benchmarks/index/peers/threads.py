@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def faiss_threads(count: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
+@cache
+def _controller() -> Any:
+    """Of the libraries that are loaded; to look for them takes two milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 class BlasThreads:
     """Threads of numpy's BLAS: changed when the count does, since a change costs some 12 us."""
 
@@ -62,10 +71,8 @@ class BlasThreads:
         """Use this many from now on, until `restore`."""
         if count == self._count:
             return
-        from threadpoolctl import threadpool_limits
-
         self.restore()
-        self._limit = threadpool_limits(limits=count, user_api="blas")
+        self._limit = _controller().limit(limits=count, user_api="blas")
         self._count = count
 
     def restore(self) -> None:
