@@ -47,7 +47,7 @@ _OWN_NEEDS = (_FAISS, _THREADS)
 _OWN: Mapping[str, tuple[str, tuple[int, ...] | None]] = {
     "tiered": ("tiered", None),
     "tiered-2bit": ("tiered(bits=2,spill=1.25)", None),
-    "tiered-small": ("tiered(spill=1.4)", None),
+    "tiered-small": ("tiered(spill=1.1)", None),
     "rabitq": ("rabitq(bits=1)+rescore(f16)", (10, 15, 20, 30, 40, 60, 80, 120)),
     "flat": ("flat", None),
 }
