@@ -82,7 +82,7 @@ class TieredIndex(KeptIndex):
 
     knobs: ClassVar = {
         "probes": (4, 8, 12, 14, 16, 18, 20, 24, 32, 48, 96, 256),
-        "candidates": (20, 24, 32, 34, 36, 38, 40, 44, 52, 64, 120, 320),
+        "candidates": (20, 24, 30, 32, 34, 36, 38, 40, 48, 64, 120, 320),
     }
     """``probes`` lists are scanned, ``candidates`` rows read at most."""
 

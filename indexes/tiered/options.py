@@ -38,7 +38,7 @@ class TieredOptions:
 
     bits: int = 1
     rows: str = "f16"
-    spill: float = 2
+    spill: float = 1.8
     lists: int = 0
     fresh: int = 1024
     ram_budget: int | float | str | None = None
