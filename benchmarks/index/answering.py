@@ -43,7 +43,7 @@ def search(job: Job, peer: Peer) -> Searched:
     """Sweep the knob: ids of all queries, timed passes, batches; memory at each value."""
     sweep = _Sweep.of(job, peer)
     sweep.rehearse()
-    peer.prepare(job.dim)
+    peer.load_library(job.dim)
     trimmed = _settle()
     before = memory()
     begin = perf_counter()
@@ -85,7 +85,7 @@ def cold(job: Job, peer: Peer) -> ColdBlock:
     """Drop the page cache, open, and time queries that were never asked before."""
     queries = np.load(job.report)
     ids = np.full((len(queries), job.k), -1, dtype=np.int64)
-    peer.prepare(job.dim)
+    peer.load_library(job.dim)
     state = _drop(job)
     with reading() as opening:
         begin = perf_counter()
@@ -111,7 +111,7 @@ def zipf(job: Job, peer: Peer) -> ZipfRun:
     """Drop the page cache, open, and replay a stream of repeating queries."""
     stream = np.load(job.report)
     ids = np.full((len(stream), job.k), -1, dtype=np.int64)
-    peer.prepare(job.dim)
+    peer.load_library(job.dim)
     state = _drop(job)
     peer.open(Path(job.index), count=job.count, dim=job.dim)
     until = perf_counter() + job.seconds

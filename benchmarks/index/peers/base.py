@@ -47,7 +47,7 @@ class Peer(ABC):
     def build(self, vectors: Vectors, folder: Path, *, threads: int, seed: int) -> None:
         """Build over unit rows (n, dim), a read-only memory map, and save into an empty folder."""
 
-    def prepare(self, dim: int) -> None:  # noqa: B027
+    def load_library(self, dim: int) -> None:  # noqa: B027
         """Have the library load what every index of it needs, before memory and time are taken.
 
         Machine code that is compiled when it is first called belongs to it, as that of a shared

@@ -59,7 +59,7 @@ class SpecPeer(Peer):
             ragopt.indexes.build(self.spec, vectors, path=folder, metric="ip", seed=seed)
         self._threads.restore()
 
-    def prepare(self, dim: int) -> None:
+    def load_library(self, dim: int) -> None:
         rows = np.random.default_rng(0).standard_normal((_REHEARSED, dim)).astype(np.float32)
         with tempfile.TemporaryDirectory(prefix="ragopt-bench-") as folder:
             self.build(rows, Path(folder), threads=1, seed=0)

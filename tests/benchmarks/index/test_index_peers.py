@@ -227,6 +227,12 @@ def test_more_wanted_than_there_are(opened: Case) -> None:
         assert max(found) < COUNT
 
 
+def test_a_library_can_be_loaded_before_anything_is_measured(case: Case) -> None:
+    case.peer.load_library(DIM)
+    case.open()
+    assert case.recall(case.search()) > 0
+
+
 def test_close_and_open_again(case: Case) -> None:
     case.open()
     before = case.search()
