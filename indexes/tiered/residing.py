@@ -20,7 +20,7 @@ from ragopt.indexes.tiered.options import TieredOptions, budget_bytes
 from ragopt.indexes.tiered.segment import (
     Segment,
 )
-from ragopt.indexes.tiered.tiers import COLD, HOT, WARM, Residence, choose_tiers
+from ragopt.indexes.tiered.tiers import COLD, HOT, OBJECT_BYTES, WARM, Residence, choose_tiers
 
 if TYPE_CHECKING:
     pass
@@ -71,11 +71,12 @@ class ResidentIndex(HeldRows):
             tiers = self._wanted() if self._residence is None else self._residence.tiers
             ram = self._fixed_parts(self._segments, self._coder)
             for part, tier in (("codes", WARM), ("hot rows", HOT)):
-                ram[part] = sum(
+                sizes = [
                     segment.bytes_of(place, rows=tier == HOT)
                     for segment, chosen in zip(self._segments, tiers, strict=True)
                     for place in np.flatnonzero(chosen >= tier).tolist()
-                )
+                ]
+                ram[part] = sum(size + OBJECT_BYTES for size in sizes if size)
             names = {"hot": HOT, "warm": WARM, "cold": COLD}
             return {
                 "segments": [segment.count for segment in self._segments],

@@ -15,14 +15,14 @@ from ragopt.indexes.rows import PAGE_BYTES
 from ragopt.indexes.tiered import kernels
 from ragopt.indexes.tiered.segment import Segment
 
-__all__ = ["COLD", "HOT", "WARM", "Residence", "Tiers", "choose_tiers"]
+__all__ = ["COLD", "HOT", "OBJECT_BYTES", "WARM", "Residence", "Tiers", "choose_tiers"]
 
 COLD, WARM, HOT = 0, 1, 2
 Tiers = NDArray[np.uint8]
 """(segments, lists) of these."""
 
 _LINE_BYTES = 64
-_OBJECT_BYTES = 400  # a block's array, its entry in a dictionary, and the allocator's share
+OBJECT_BYTES = 400  # a block's array, its entry in a dictionary, and the allocator's share
 
 
 def choose_tiers(
@@ -60,10 +60,10 @@ def choose_tiers(
         ]
     left = float(budget)
     for _, tier, place, size in sorted(steps):
-        fits = size + _OBJECT_BYTES <= left
+        fits = size + OBJECT_BYTES <= left
         if fits and tiers[place] == tier - 1:  # rows only where the codes are
             tiers[place] = tier
-            left -= size + _OBJECT_BYTES
+            left -= size + OBJECT_BYTES
     return tiers
 
 
@@ -99,7 +99,7 @@ class Residence:
         names = {WARM: "codes", HOT: "hot rows"}
         sizes = dict.fromkeys(names.values(), 0)
         for (_, _, tier), block in self.blocks.items():
-            sizes[names[tier]] += block.nbytes + _OBJECT_BYTES
+            sizes[names[tier]] += block.nbytes + OBJECT_BYTES
         return sizes
 
     def load(self, segments: Sequence[Segment], tiers: Tiers, *, together: bool) -> Residence:
@@ -126,7 +126,7 @@ class Residence:
     @property
     def ram_bytes(self) -> int:
         """Of blocks and rows."""
-        return sum(block.nbytes + _OBJECT_BYTES for block in self.blocks.values())
+        return sum(block.nbytes + OBJECT_BYTES for block in self.blocks.values())
 
     def _known(self, segments: Sequence[Segment]) -> Tiers:
         """The present tiers of these segments; new ones are cold."""
