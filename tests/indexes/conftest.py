@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -70,3 +71,25 @@ def run_script() -> Callable[..., str]:
         return done.stdout.strip()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def running_script() -> Callable[..., AbstractContextManager[subprocess.Popen[str]]]:
+    """A script at work, past its first line of output; killed at the end."""
+
+    @contextmanager
+    def start(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+        with subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as running:
+            try:
+                assert running.stdout is not None
+                assert running.stdout.readline()
+                yield running
+            finally:
+                running.kill()
+
+    return start

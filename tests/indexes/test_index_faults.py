@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -337,24 +335,12 @@ with writer_lock(Path(sys.argv[1])):
 """
 
 
-@contextmanager
-def process(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A script at work, past its first line of output; killed at the end."""
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
-    ) as running:
-        try:
-            assert running.stdout is not None
-            assert running.stdout.readline()
-            yield running
-        finally:
-            running.kill()
-
-
-def test_a_folder_that_another_process_writes_to(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_writes_to(
+    tmp_path: Path, running_script: Callable[..., Any]
+) -> None:
     old = build("flat", ROWS, path=tmp_path)
     new = build("flat", ROWS[::-1])
-    with process(HOLD, tmp_path) as holder:
+    with running_script(HOLD, tmp_path) as holder:
         with pytest.raises(StoreBusy, match="another process is writing here"):
             new.save(tmp_path)
         assert open_index(tmp_path).search(ROWS[2], 1).ids.tolist() == [[2]]
@@ -463,12 +449,14 @@ while True:
 """
 
 
-def test_readers_see_the_old_set_or_the_new_one(tmp_path: Path) -> None:
+def test_readers_see_the_old_set_or_the_new_one(
+    tmp_path: Path, running_script: Callable[..., Any]
+) -> None:
     rows = np.random.default_rng(0).standard_normal((2000, 16)).astype(np.float32)
     np.save(tmp_path / "rows.npy", rows)
     expected = {(0, 1, 2), (2999, 2998, 2997)}
     seen = set()
-    with process(REPLACE, tmp_path / "rows.npy", tmp_path / "index"):
+    with running_script(REPLACE, tmp_path / "rows.npy", tmp_path / "index"):
         for turn in range(300):
             index = open_index(tmp_path / "index", verify=turn % 2 == 0)
             seen.add(tuple(index.search(rows[:3], 1).ids[:, 0].tolist()))

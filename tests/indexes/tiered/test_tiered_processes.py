@@ -6,10 +6,8 @@ import json
 import os
 import random
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +34,6 @@ from ragopt.indexes.tiered.index import TieredIndex
 from ragopt.indexes.tiered.sharing import SharedLock
 
 HERE = Path(__file__).parent
-
-
-@contextmanager
-def process(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A script at work, past its first line of output; killed at the end."""
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(HERE), *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as running:
-        try:
-            assert running.stdout is not None
-            assert running.stdout.readline()
-            yield running
-        finally:
-            running.kill()
 
 
 # A writer keeps every id of a block of ten at the same version, and blocks come and go whole. So a
@@ -198,11 +179,13 @@ def ask(running: subprocess.Popen[str], *words: Any) -> str:
     return running.stdout.readline().strip()
 
 
-def test_one_writer_at_a_time_and_each_goes_on_from_the_other(tmp_path: Path) -> None:
+def test_one_writer_at_a_time_and_each_goes_on_from_the_other(
+    tmp_path: Path, running_script: Callable[..., Any]
+) -> None:
     folder = tmp_path / "index"
     state = two_segments(folder)
     draws, index = random.Random(3), index_at(folder)
-    with process(OTHER_WRITER, folder) as other:
+    with running_script(OTHER_WRITER, HERE, folder) as other:
         for turn in range(24):
             operation = draw(draws, state, turn + 10)
             if operation[0] == "close":
