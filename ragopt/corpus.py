@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ragopt.chunk import Chunk, Document, chunk_documents
 from ragopt.chunk_store import ChunkStore, chunk_row
+from ragopt.closing import Closing
 from ragopt.embed import Embedder, LSAEmbedder, StoredEmbedder
 from ragopt.errors import IndexCorrupt, InputError
 from ragopt.indexes import open as open_index
@@ -54,7 +55,7 @@ class _Description:
     version: int = _VERSION
 
 
-class Corpus:
+class Corpus(Closing):
     """Chunks with an index over them; make one with `build` or `open`.
 
     Args:
@@ -182,12 +183,6 @@ class Corpus:
     def close(self) -> None:
         """Close the file of the chunks; nothing can be retrieved afterwards."""
         self.chunks.close()
-
-    def __enter__(self) -> Corpus:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def retriever(
         self,

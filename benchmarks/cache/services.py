@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ragopt.benchmarks.cache.redis_server import REDIS_URL, RedisServer, start_redis
 from ragopt.benchmarks.cache.unavailable import Unavailable
+from ragopt.closing import Closing
 
 __all__ = ["Services", "one_thread", "scratch"]
 
 _RAM_DISK = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
-class Services:
+class Services(Closing):
     """Started on first use, stopped on leaving the context."""
 
     def __init__(self) -> None:
@@ -43,12 +44,6 @@ class Services:
         """Stop what was started."""
         self._stack.close()
         self._redis = None
-
-    def __enter__(self) -> Services:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _lacks(server: RedisServer, module: str) -> str:

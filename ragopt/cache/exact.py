@@ -24,11 +24,11 @@ from ragopt.cache.entries import DamagedEntry, Entry, EntryStore
 from ragopt.cache.results import CacheHit, CacheStats, Counters
 from ragopt.cache.scope import Scope
 from ragopt.cache.text import normalise
+from ragopt.closing import Closing
 from ragopt.errors import InputError, RagoptError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-    from typing_extensions import Self
 
 __all__ = ["CLOCK_SKEW_S", "ExactCache"]
 
@@ -38,7 +38,7 @@ CLOCK_SKEW_S = 5.0
 _MOST_PENDING = 10_000  # hits remembered until the next put
 
 
-class ExactCache:
+class ExactCache(Closing):
     """Answers by question text, in memory or in a SQLite file shared by several processes.
 
     A question is the same when `normalise` makes it the same. An entry is served until its time
@@ -265,12 +265,6 @@ class ExactCache:
             pass  # only the order of eviction and a few dead rows were at stake
         finally:
             self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._store.totals()[0]:,} entries"

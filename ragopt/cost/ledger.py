@@ -21,6 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from ragopt.closing import Closing
 from ragopt.cost.events import MONEY, TAG, USUAL_TAGS, CostEvent, Totals, frozen_tags, to_utc
 from ragopt.cost.model_prices import TOKEN_CLASSES, Usage
 from ragopt.errors import IndexCorrupt, InputError
@@ -84,7 +85,7 @@ _FORMAT = DatabaseFormat(
 )
 
 
-class Ledger:
+class Ledger(Closing):
     """An append-only record of costs in one SQLite file; threads and processes may share it.
 
     Args:
@@ -111,12 +112,6 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"Ledger({str(self._path)!r})"
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def record(self, event: CostEvent) -> None:
         """Append one event; it is on disk when this returns (one sync, some milliseconds).

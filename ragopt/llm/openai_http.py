@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ragopt.closing import Closing
 from ragopt.errors import BackendMissing, InputError, ProviderError
 from ragopt.llm.base import Completion, Message
 from ragopt.llm.openai_reply import read_completion, read_problem
@@ -235,7 +236,7 @@ class _Client(ABC, Generic[Slept]):
         return f"{type(self).__name__}(model={self.model!r}, base_url={base_url!r})"
 
 
-class OpenAIClient(_Client[None]):
+class OpenAIClient(_Client[None], Closing):
     """A model behind an OpenAI-compatible endpoint (extra ``http``), callable as an LLM.
 
     One client may be shared by any number of threads; its connections are pooled and kept. Answers
@@ -303,17 +304,6 @@ class OpenAIClient(_Client[None]):
     def close(self) -> None:
         """Close all connections; a second time changes nothing."""
         self._http.close()
-
-    def __enter__(self) -> OpenAIClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class AsyncOpenAIClient(_Client[Awaitable[None]]):
