@@ -8,7 +8,7 @@
     ├── StorageError(OSError)             the disk is full, read-only or failing
     ├── StoreBusy                         another process holds the store
     ├── FloorNotMet                       no setting reaches the asked quality
-    ├── BudgetExceeded                    a spending limit would be passed
+    ├── BudgetExceeded                    a limit on spending or RAM would be passed
     ├── BreakerOpen                       a runaway guard stopped the call
     ├── UnknownPrice(LookupError)         no price is known; ragopt never bills $0 in silence
     ├── ProviderError                     an LLM or HTTP endpoint failed after its retries
@@ -59,7 +59,7 @@ class FloorNotMet(RagoptError):
 
 
 class BudgetExceeded(RagoptError):
-    """A spending limit would be passed."""
+    """A limit on spending or RAM would be passed."""
 
 
 class BreakerOpen(RagoptError):

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape
-from importlib import import_module
 from typing import Any
 
-from ragopt.errors import BackendMissing, FloorNotMet, InputError
+from ragopt.errors import FloorNotMet, InputError
 from ragopt.indexes.quantize.base import Quantizer
+from ragopt.optional import import_backend
 from ragopt.quality import Floor
 
 __all__ = ["QuantizerComparison", "QuantizerRow", "RecallAt"]
@@ -149,7 +149,7 @@ class QuantizerComparison:
         Raises:
             BackendMissing: pandas is not installed.
         """
-        pandas = _needed("pandas", "to_pandas()")
+        pandas = import_backend("pandas", _EXTRA, "QuantizerComparison.to_pandas()")
         content = [
             {
                 "quantizer": row.name,
@@ -175,7 +175,7 @@ class QuantizerComparison:
         Raises:
             BackendMissing: matplotlib is not installed.
         """
-        pyplot = _needed("matplotlib.pyplot", "plot()")
+        pyplot = import_backend("matplotlib.pyplot", _EXTRA, "QuantizerComparison.plot()")
         figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
         pyplot.close(figure)  # or notebooks would show it twice
         sizes = [row.bytes_per_vector for row in self.rows]
@@ -267,11 +267,3 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(cells: Sequence[str], tag: str) -> str:
     return "".join(f'<{tag} style="text-align:right">{escape(cell)}</{tag}>' for cell in cells)
-
-
-def _needed(module: str, purpose: str) -> Any:
-    package = module.partition(".")[0]
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise BackendMissing(package, _EXTRA, f"QuantizerComparison.{purpose}") from error

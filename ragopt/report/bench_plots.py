@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ragopt.benchmarks.rows import metric_of
-from ragopt.errors import BackendMissing, InputError
+from ragopt.errors import InputError
+from ragopt.optional import import_backend
 from ragopt.report.bench_curves import Axis, Curve, curves_of
 from ragopt.report.bench_words import split
 from ragopt.report.figures import clean
@@ -33,7 +33,7 @@ def bench_frame(result: BenchResult) -> Any:
     Raises:
         BackendMissing: pandas is not installed.
     """
-    pandas = _needed("pandas", "to_pandas()")
+    pandas = import_backend("pandas", _EXTRA, "BenchResult.to_pandas()")
     columns = "candidate metric value unit low high better timed setting reason name".split()
     return pandas.DataFrame([_fields(row) for row in result.rows], columns=columns)
 
@@ -78,7 +78,7 @@ def bench_figure(result: BenchResult, *, only: Sequence[str] = ()) -> Any:
         BackendMissing: matplotlib is not installed.
         InputError: there is nothing to draw, or curves of another shape.
     """
-    pyplot = _needed("matplotlib.pyplot", "plot()")
+    pyplot = import_backend("matplotlib.pyplot", _EXTRA, "BenchResult.plot()")
     curves = curves_of(result)
     known = dict.fromkeys(line.name for curve in curves for line in curve.lines)
     unknown = [name for name in only if name not in known]
@@ -165,11 +165,3 @@ def _label(axis: Axis, more: str, less: str) -> str:
 def _safe(words: str) -> str:
     """Text that matplotlib does not read as mathematics, nor as a label to hide."""
     return clean(words).replace("$", r"\$").lstrip("_") or "unnamed"
-
-
-def _needed(module: str, purpose: str) -> Any:
-    package = module.partition(".")[0]
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise BackendMissing(package, _EXTRA, f"BenchResult.{purpose}") from error
