@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ __all__ = [
     "check_range",
     "check_vectors",
     "id_array",
+    "mapped_npy",
     "to_array",
 ]
 
@@ -107,6 +110,32 @@ def as_rows(vectors: ArrayLike | Iterable[ArrayLike]) -> NDArray[np.float32]:
         widths = sorted({block.shape[1] for block in blocks})
         raise InputError(f"vectors: blocks of {widths} dimensions, expected some, of one width")
     return np.concatenate(blocks)
+
+
+def mapped_npy(path: Path) -> NDArray[Any]:
+    """The array of a ``.npy`` file, mapped and not read.
+
+    Raises:
+        InputError: there is none, or it is damaged; the message leaves the path to the caller.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
+        why = "it begins otherwise" if "pickle" in str(error) else error
+        raise InputError(
+            f"not a whole .npy file of numbers ({why}); numpy.save writes one"
+        ) from error
+    if not isinstance(found, np.memmap):
+        raise InputError("an archive of several arrays; give a .npy file of one")
+    surplus = path.stat().st_size - found.offset - found.nbytes
+    if surplus:
+        raise InputError(
+            f"{surplus:,} bytes follow the {len(found):,} rows that its header states; the header "
+            "is damaged or two files were joined"
+        )
+    return found
 
 
 def check_range(rows: NDArray[np.float32], dtype: np.dtype[Any]) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ragopt.benchmarks.datasets.source import Source, at, string
 from ragopt.benchmarks.datasets.types import VectorSet
 from ragopt.errors import BackendMissing, InputError
+from ragopt.indexes.checks import mapped_npy
 
 __all__ = ["SUFFIXES", "companion", "load_vectors", "read_vector_rows", "read_vectors"]
 
@@ -162,7 +163,7 @@ def _read(
         if not path.stat().st_size:
             raise InputError("is empty; fetch or write it again")
         if suffix == ".npy":
-            vectors = _npy(path)
+            vectors = mapped_npy(path)
         elif suffix == ".npz":
             vectors, queries = _npz(path)
         elif suffix == ".parquet":
@@ -172,24 +173,6 @@ def _read(
         vectors = _checked(vectors)
         queries = None if queries is None else _checked(queries)
     return vectors, queries, texts
-
-
-def _npy(path: Path) -> NDArray[Any]:
-    try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:
-        raise InputError(
-            f"not a whole .npy file of numbers ({error}); fetch or write it again"
-        ) from error
-    if not isinstance(mapped, np.memmap):
-        raise InputError("not a .npy file but an archive of several; name it .npz")
-    surplus = path.stat().st_size - mapped.offset - mapped.nbytes
-    if surplus:
-        raise InputError(
-            f"{surplus:,} bytes follow the {len(mapped):,} rows that its header states; the header "
-            "is damaged or two files were joined: fetch or write it again"
-        )
-    return mapped
 
 
 def _npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:

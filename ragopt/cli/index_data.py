@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,26 +46,12 @@ def array_of(path: Path) -> NDArray[Any]:
     Raises:
         InputError: there is none, or it is damaged.
     """
-    import numpy as np
+    from ragopt.indexes.checks import mapped_npy
 
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
-        why = "it begins otherwise" if "pickle" in str(error) else error
-        raise InputError(
-            f"{path}: not a whole .npy file of numbers ({why}); numpy.save writes one"
-        ) from error
-    if not isinstance(found, np.memmap):
-        raise InputError(f"{path}: an archive of several arrays; give a .npy file of one")
-    surplus = path.stat().st_size - found.offset - found.nbytes
-    if surplus:
-        raise InputError(
-            f"{path}: {surplus:,} bytes follow the {len(found):,} rows that its header states; "
-            "the header is damaged or two files were joined"
-        )
-    return found
+        return mapped_npy(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def ids_of(option: str, text: str) -> NDArray[np.int64]:
