@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -147,7 +147,7 @@ class _Sweep:
     """Queries, and room for all that a sweep returns, made before memory is first looked at."""
 
     job: Job
-    peer: Peer
+    peer: _Searching
     report: Vectors
     tuning: Vectors
     warm: Ids
@@ -247,23 +247,21 @@ class _Sweep:
         return len(queries) / seconds
 
 
-class _Rehearsal(Peer):
-    """A search that does nothing."""
+class _Searching(Protocol):
+    """What a sweep needs of a peer."""
 
-    name = "rehearsal"
-    package = "numpy"
+    def search(self, queries: Vectors, k: int, *, value: int, threads: int) -> Ids: ...
+    def read_rounds(self, value: int) -> float | None: ...
 
-    def build(self, vectors: Vectors, folder: Path, *, threads: int, seed: int) -> None:
-        raise NotImplementedError
 
-    def open(self, folder: Path, *, count: int, dim: int) -> None:
-        raise NotImplementedError
+class _Rehearsal:
+    """A search that finds nothing and takes no memory."""
 
     def search(self, queries: Vectors, k: int, *, value: int, threads: int) -> Ids:  # noqa: ARG002
         return np.full((len(queries), k), -1, dtype=np.int64)
 
-    def close(self) -> None:
-        raise NotImplementedError
+    def read_rounds(self, value: int) -> float | None:  # noqa: ARG002
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +285,7 @@ class _Plan:
 
 
 def _calls(
-    peer: Peer, queries: Iterable[Vectors], job: Job, value: int | None = None
+    peer: _Searching, queries: Iterable[Vectors], job: Job, value: int | None = None
 ) -> Iterator[Callable[[], Ids]]:
     """Searches for one query each, in an array of its own."""
     knob = job.values[0] if value is None else value

@@ -27,6 +27,7 @@ class Candidate:
         version: of that.
         knob: swept.
         values: of the knob, cheapest first.
+        settings: these in words.
         disk_backed: as `Peer.disk_backed`.
         build_options: as `Peer.build_options`.
         source: digest of the code that drives it.
@@ -39,6 +40,7 @@ class Candidate:
     version: str = ""
     knob: str = ""
     values: tuple[int, ...] = (0,)
+    settings: tuple[str, ...] = ("no knob",)
     disk_backed: bool = False
     build_options: dict[str, Any] = field(default_factory=dict)
     source: str = ""
@@ -46,7 +48,7 @@ class Candidate:
 
     def setting(self, value: int) -> str:
         """A knob value in words."""
-        return f"{self.knob}={value}" if self.knob else "no knob"
+        return self.settings[self.values.index(value)]
 
 
 def known_names() -> list[str]:
@@ -128,6 +130,7 @@ def _described(name: str, target: str, reason: str) -> Candidate:
         version=_version(peer.package),
         knob=peer.knob,
         values=tuple(int(value) for value in peer.values),
+        settings=tuple(peer.setting(value) for value in peer.values),
         disk_backed=peer.disk_backed,
         build_options=dict(peer.build_options),
         source=_source(peer),

@@ -28,6 +28,7 @@ _MEDIAN = "median of the passes; range: least to greatest"
 def points_of(
     family: str,
     knob: str,
+    settings: Mapping[int, str],
     searched: Searched,
     hits: Sequence[Mapping[str, list[int]]],
     *,
@@ -40,6 +41,7 @@ def points_of(
     Args:
         family: of the candidate.
         knob: that was swept.
+        settings: its values in words.
         searched: what the worker measured.
         hits: at each point, right results of the ``tuning``, ``report`` and ``batch`` answers.
         wanted: results of a perfect search.
@@ -56,6 +58,7 @@ def points_of(
                 "family": family,
                 "knob": knob,
                 "value": point.value,
+                "setting": settings[point.value],
                 **judged,
                 "qps": statistics.median(each.qps for each in point.passes),
                 "p50_ms": statistics.median(each.p50_ms for each in point.passes),
@@ -350,8 +353,8 @@ class _Figures:
 
 
 def setting_of(point: Mapping[str, Any]) -> str:
-    """The knob and its value, as in ``ef=64``."""
-    return f"{point['knob']}={point['value']}" if point["knob"] else "no knob"
+    """What was set, as in ``ef=64``."""
+    return str(point["setting"])
 
 
 def _spread(values: Iterable[float]) -> tuple[float, float]:

@@ -169,6 +169,7 @@ class _Run:
         points = points_of(
             self._candidate.name,
             self._candidate.knob,
+            {value: self._candidate.setting(value) for value in self._candidate.values},
             searched,
             hits,
             wanted=min(self._options.k, len(self._split.base)),

@@ -66,6 +66,10 @@ class Peer(ABC):
     def close(self) -> None:
         """Let go of files, maps and memory; `open` may follow."""
 
+    def setting(self, value: int) -> str:
+        """A value of the knob in words, as in ``ef=64``."""
+        return f"{self.knob}={value}" if self.knob else "no knob"
+
     def read_rounds(self, value: int) -> float | None:  # noqa: ARG002
         """Dependent read rounds a query, where known from the design; None where it is not."""
         return None if self.disk_backed else 0.0

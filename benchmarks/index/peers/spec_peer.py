@@ -84,6 +84,11 @@ class SpecPeer(Peer):
         self._index = None
         self._threads.restore()
 
+    def setting(self, value: int) -> str:
+        if len(self._grids or {}) < 2:
+            return super().setting(value)
+        return ", ".join(f"{name}={chosen}" for name, chosen in self._settings(value).items())
+
     def read_rounds(self, value: int) -> float | None:
         """Of the dearest query of the last search at this value, as the index counts them."""
         rounds = self._rounds.get(value)
