@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from ragopt.errors import IndexCorrupt, InputError
 from ragopt.indexes.checks import (
     LARGEST_ID,
-    as_rows,
     check_count,
     check_vectors,
     id_array,
@@ -36,7 +35,7 @@ from ragopt.indexes.scoring import (
 )
 from ragopt.indexes.tombstones import Tombstones
 from ragopt.quality import Certificate
-from ragopt.storage import load_folder, write_folder
+from ragopt.storage import load_folder
 
 __all__ = [
     "KIND",
@@ -138,7 +137,7 @@ class VectorIndex(Protocol):
 
 
 class PositionIndex(ABC):
-    """Base of the built-in families: ids, tombstones, filters, checks, saving.
+    """What all families share: search, checks, filters, tombstones.
 
     Args:
         options: frozen dataclass of the family's options; written to the manifest.
@@ -163,8 +162,6 @@ class PositionIndex(ABC):
         self.seed = int(seed)
         self.certificate: Certificate | None = None
         self.defaults: dict[str, int] = {}
-        # None stands for ids 0, 1, 2, …: the common case costs no memory.
-        self._ids: NDArray[np.int64] | None = None
         self._dead = Tombstones()
         self._rows = 0
 
@@ -173,7 +170,7 @@ class PositionIndex(ABC):
         """`knobs` as they suit an index of these options; several of them rise together."""
         return cls.knobs
 
-    def predict_pages(self, **knobs: int) -> float | None:  # noqa: ARG002
+    def predict_pages(self, *, k: int = 10, **knobs: int) -> float | None:  # noqa: ARG002
         """Pages a query that a setting is expected to read; None where it is not known."""
         return None
 
@@ -183,10 +180,6 @@ class PositionIndex(ABC):
         return 4.0 * self.dim
 
     # What a family provides ---------------------------------------------------------------
-
-    @abstractmethod
-    def _append(self, vectors: Vectors) -> None:
-        """Add rows, already checked and, for cosine, of length one."""
 
     @abstractmethod
     def _nearest(
@@ -203,13 +196,21 @@ class PositionIndex(ABC):
         """Of the family's own structures."""
 
     @abstractmethod
-    def _parts(self) -> dict[str, Any]:
-        """Binary parts to save."""
+    def _lookup(self, ids: Positions, *, dead_allowed: bool = False) -> Positions:
+        """Positions of ids, -1 for those that are not there."""
 
-    @classmethod
     @abstractmethod
-    def _load(cls, options: Any, dim: int, metric: Metric, parts: dict[str, Path]) -> PositionIndex:
-        """Make the index from saved parts; ids and tombstones are restored by the caller."""
+    def _to_ids(self, positions: Positions) -> NDArray[np.int64]:
+        """Ids of positions (nq, k), -1 for -1."""
+
+    @property
+    @abstractmethod
+    def _id_bytes(self) -> int:
+        """RAM of the ids."""
+
+    @abstractmethod
+    def _next_id(self) -> int:
+        """The lowest id beyond all that were given."""
 
     # The interface ------------------------------------------------------------------------
 
@@ -270,6 +271,7 @@ class PositionIndex(ABC):
         stats = SearchStats(codes_scanned=self._rows * len(rows), seconds=perf_counter() - begin)
         return SearchResult(self._to_ids(best.positions), best.scores, stats)
 
+    @abstractmethod
     def add(self, vectors: ArrayLike, ids: Iterable[int] | None = None) -> NDArray[np.int64]:
         """Add rows; all of them or, when one is refused, none.
 
@@ -283,16 +285,6 @@ class PositionIndex(ABC):
         Raises:
             InputError: wrong shape or dtype, NaN, ids that repeat or are taken.
         """
-        rows = check_vectors("vectors", vectors, dim=self.dim)
-        new = self._new_ids(ids, len(rows))
-        if len(rows):
-            self._append(unit_length(rows) if self.metric == "cosine" else rows)
-        natural = np.array_equal(new, np.arange(self._rows, self._rows + len(rows)))
-        if self._ids is not None or not natural:
-            before = np.arange(self._rows) if self._ids is None else self._ids
-            self._ids = np.concatenate([before, new])
-        self._rows += len(rows)
-        return new
 
     def delete(self, ids: Iterable[int]) -> int:
         """Take ids out of every later search.
@@ -315,6 +307,7 @@ class PositionIndex(ABC):
             return False
         return bool(self._lookup(np.array([vector_id], dtype=np.int64))[0] != MISSING)
 
+    @abstractmethod
     def save(self, path: Path | str) -> None:
         """Write to a folder, atomically; an index saved there before is replaced.
 
@@ -322,30 +315,12 @@ class PositionIndex(ABC):
             StoreBusy: another process is writing there.
             StorageError: the disk is full, read-only or failing; the old index still opens.
         """
-        ids = np.empty(0, np.int64) if self._ids is None else self._ids
-        write_folder(
-            Path(path),
-            kind=KIND,
-            version=VERSION,
-            about={
-                "family": self.family,
-                "options": asdict(self.options),
-                "dim": self.dim,
-                "metric": self.metric,
-                "rows": self._rows,
-                "dead": self._dead.positions().tolist(),
-                "natural_ids": self._ids is None,
-                "defaults": self.defaults,
-                "certificate": self.certificate.to_dict() if self.certificate else None,
-            },
-            parts={**self._parts(), "ids": ids.astype("<i8")},
-        )
 
     def footprint(self) -> Footprint:
         """Bytes in memory and on disk, by part, tombstones and ids included."""
         own = self._footprint()
         kept = {
-            "ids": 0 if self._ids is None else self._ids.nbytes,
+            "ids": self._id_bytes,
             "tombstones": self._dead.nbytes,
         }
         parts = {**own.by_part, **{part: size for part, size in kept.items() if size}}
@@ -360,6 +335,24 @@ class PositionIndex(ABC):
         )
 
     # Shared machinery ---------------------------------------------------------------------
+
+    def _described(self, rows: int) -> dict[str, Any]:
+        """What the manifest of any family says of an index with so many rows."""
+        return {
+            "family": self.family,
+            "options": asdict(self.options),
+            "dim": self.dim,
+            "metric": self.metric,
+            "rows": rows,
+            "defaults": self.defaults,
+            "certificate": self.certificate.to_dict() if self.certificate else None,
+        }
+
+    def _take_tuning(self, about: Mapping[str, Any]) -> None:
+        """Defaults and certificate from a manifest."""
+        self.defaults = dict(about["defaults"])
+        if about["certificate"]:
+            self.certificate = Certificate.from_dict(about["certificate"])
 
     def _check_queries(self, queries: ArrayLike) -> Vectors:
         given = to_array("queries", queries)
@@ -407,25 +400,6 @@ class PositionIndex(ABC):
             )
         return positions
 
-    def _lookup(self, ids: Positions, *, dead_allowed: bool = False) -> Positions:
-        """Positions of ids, -1 for those that are not there."""
-        if self._ids is None:
-            positions = np.where((ids >= 0) & (ids < self._rows), ids, MISSING)
-        else:
-            # The latest row of an id counts: a deleted id may have been added again.
-            order = np.argsort(self._ids, kind="stable")
-            last = np.searchsorted(self._ids, ids, side="right", sorter=order) - 1
-            positions = order[np.maximum(last, 0)]
-            positions = np.where((last >= 0) & (self._ids[positions] == ids), positions, MISSING)
-        if self._dead and not dead_allowed:
-            positions = np.where(self._dead.among(positions), MISSING, positions)
-        return positions
-
-    def _to_ids(self, positions: Positions) -> NDArray[np.int64]:
-        if self._ids is None:
-            return positions
-        return np.where(positions == MISSING, MISSING, self._ids[positions])
-
     def _new_ids(
         self, ids: Iterable[int] | None, count: int, *, replace: bool = False
     ) -> NDArray[np.int64]:
@@ -449,11 +423,8 @@ class PositionIndex(ABC):
             raise InputError(f"ids: {taken[0]} is already in the index; delete it first")
         return new
 
-    def _next_id(self) -> int:
-        """The lowest id beyond all that were given."""
-        return self._rows if self._ids is None else int(self._ids.max(initial=-1)) + 1
-
     @classmethod
+    @abstractmethod
     def create(
         cls,
         options: Any,
@@ -463,28 +434,14 @@ class PositionIndex(ABC):
         path: Path,
         metric: Metric,
         seed: int,
-        progress: Callable[[str, int, int], object] | None = None,  # noqa: ARG003
+        progress: Callable[[str, int, int], object] | None = None,
     ) -> PositionIndex:
         """Build in a folder; what lives on disk is then read from there."""
-        rows = as_rows(vectors)
-        index = cls(options, rows.shape[1], metric, seed=seed)
-        index.add(rows, ids)
-        index.save(path)
-        return load_saved(path, cls.restore, verify=False)
 
     @classmethod
+    @abstractmethod
     def restore(cls, about: Mapping[str, Any], parts: dict[str, Path]) -> PositionIndex:
-        """Make an index of this family from what `read_manifest` returned."""
-        options = cls.options_type(**about["options"])
-        index = cls._load(options, about["dim"], about["metric"], parts)
-        index._rows = about["rows"]
-        index._dead = Tombstones(about["dead"])
-        if not about["natural_ids"]:
-            index._ids = np.fromfile(parts["ids"], dtype="<i8").astype(np.int64)
-        index.defaults = dict(about["defaults"])
-        if about["certificate"]:
-            index.certificate = Certificate.from_dict(about["certificate"])
-        return index
+        """Make an index of this family from its manifest and the paths of its parts."""
 
 
 def is_full(positions: Positions) -> bool:

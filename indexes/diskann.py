@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
+from ragopt.indexes.base import Footprint, SearchStats
 from ragopt.indexes.diskann_graph import DiskGraph
 from ragopt.indexes.rescoring import appended, rescored
 from ragopt.indexes.rows import RowFile
 from ragopt.indexes.scoring import MISSING, BestOf, Metric, Positions, Vectors, score_block
 from ragopt.indexes.trained import check_counts
+from ragopt.indexes.whole import WholeIndex
 
 __all__ = ["DiskannIndex", "DiskannOptions"]
 
@@ -58,7 +59,7 @@ class DiskannOptions:
         check_counts("diskann", 1, **graph, complexity=self.complexity, fresh_rows=self.fresh_rows)
 
 
-class DiskannIndex(PositionIndex):
+class DiskannIndex(WholeIndex):
     """O(log n) node reads a query; RAM of pq_bytes a vector.
 
     Nodes are read past the page cache. The results are scored again by rows of our own, which

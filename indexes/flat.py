@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
+from ragopt.indexes.base import Footprint, SearchStats
 from ragopt.indexes.checks import check_range
 from ragopt.indexes.scoring import BestOf, Metric, Positions, Vectors, score_block
+from ragopt.indexes.whole import WholeIndex
 
 __all__ = ["FlatIndex", "FlatOptions"]
 
@@ -35,7 +36,7 @@ class FlatOptions:
             raise InputError(f"flat: dtype={self.dtype!r}, expected one of {sorted(_DTYPES)}")
 
 
-class FlatIndex(PositionIndex):
+class FlatIndex(WholeIndex):
     """Scans every row: O(n dim) a query, exact for f32."""
 
     family = "flat"

@@ -100,9 +100,6 @@ class FaissHnswIndex(TrainedIndex):
         self._encode(engine, rows)
         return engine
 
-    def _encode(self, engine: Any, vectors: Vectors) -> None:
-        engine.add(vectors)
-
     def _found(
         self,
         queries: Vectors,

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ragopt.errors import BackendMissing, IndexCorrupt, StorageError
-from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
+from ragopt.indexes.base import Footprint, SearchStats
 from ragopt.indexes.hnsw import EF_GRID, GraphOptions
 from ragopt.indexes.scoring import MISSING, Metric, Positions, Vectors
+from ragopt.indexes.whole import WholeIndex
 
 __all__ = ["HnswlibIndex"]
 
@@ -22,7 +23,7 @@ _FIRST_CAPACITY = 1024
 _BOOKKEEPING_BYTES = 82  # of a row: lock, level, links above, label table; measured for 0.8
 
 
-class HnswlibIndex(PositionIndex):
+class HnswlibIndex(WholeIndex):
     """O(log n) a query; RAM of 4 dim + 8 m + some 100 bytes a vector, by its own allocation."""
 
     family = "hnswlib"

@@ -179,9 +179,6 @@ class IvfIndex(InvertedIndex):
         engine.make_direct_map(True)  # from a position to its list, for filters and truths
         return engine
 
-    def _encode(self, engine: Any, vectors: Vectors) -> None:
-        engine.add(vectors)
-
     def _found(
         self,
         queries: Vectors,

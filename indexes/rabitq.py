@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
+from ragopt.indexes.base import Footprint, SearchStats
 from ragopt.indexes.checks import check_range
 from ragopt.indexes.faiss_io import faiss, from_bytes, metric_of, selector, threads_for, to_bytes
 from ragopt.indexes.rescoring import appended, rescored
 from ragopt.indexes.rows import ROW_DTYPES, RowFile
 from ragopt.indexes.scoring import Metric, Positions, Vectors
+from ragopt.indexes.whole import WholeIndex
 
 __all__ = ["RabitqIndex", "RabitqOptions"]
 
@@ -46,7 +47,7 @@ class RabitqOptions:
             raise InputError(f"rabitq: rows={self.rows!r}, expected one of {sorted(ROW_DTYPES)}")
 
 
-class RabitqIndex(PositionIndex):
+class RabitqIndex(WholeIndex):
     """dim * bits / 8 + 8 to 20 bytes of RAM a vector; one page read a candidate.
 
     The first `add` fixes the centre that codes are relative to: add a representative part first.

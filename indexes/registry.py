@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -46,70 +47,54 @@ class Family:
     summary: str
 
 
-def _flat() -> type[PositionIndex]:
-    from ragopt.indexes.flat import FlatIndex
+def _class(module: str, name: str) -> Callable[[], type[PositionIndex]]:
+    """A class of ours, imported when it is called for."""
 
-    return FlatIndex
+    def load() -> type[PositionIndex]:
+        found: type[PositionIndex] = getattr(import_module(f"ragopt.indexes.{module}"), name)
+        return found
 
-
-def _hnsw() -> type[PositionIndex]:
-    from ragopt.indexes.hnsw import FaissHnswIndex
-
-    return FaissHnswIndex
-
-
-def _hnswlib() -> type[PositionIndex]:
-    from ragopt.indexes.hnswlib import HnswlibIndex
-
-    return HnswlibIndex
-
-
-def _rabitq() -> type[PositionIndex]:
-    from ragopt.indexes.rabitq import RabitqIndex
-
-    return RabitqIndex
-
-
-def _tiered() -> type[PositionIndex]:
-    from ragopt.indexes.tiered.index import TieredIndex
-
-    return TieredIndex
-
-
-def _ivf() -> type[PositionIndex]:
-    from ragopt.indexes.ivf import IvfIndex
-
-    return IvfIndex
-
-
-def _ivfpq() -> type[PositionIndex]:
-    from ragopt.indexes.ivfpq import IvfPqIndex
-
-    return IvfPqIndex
-
-
-def _diskann() -> type[PositionIndex]:
-    from ragopt.indexes.diskann import DiskannIndex
-
-    return DiskannIndex
+    return load
 
 
 _FAMILIES = (
-    Family("flat", _flat, {}, "exact scan, f32 or f16 rows in RAM"),
-    Family("hnsw", _hnsw, {"sq8": "rows=sq8"}, "graph over f32 or 8-bit rows in RAM (faiss)"),
-    Family("hnswlib", _hnswlib, {}, "graph over f32 rows in RAM (hnswlib)"),
-    Family("ivf", _ivf, {"sq8": "rows=sq8"}, "lists of 8-bit rows in RAM (faiss)"),
+    Family("flat", _class("flat", "FlatIndex"), {}, "exact scan, f32 or f16 rows in RAM"),
+    Family(
+        "hnsw",
+        _class("hnsw", "FaissHnswIndex"),
+        {"sq8": "rows=sq8"},
+        "graph over f32 or 8-bit rows in RAM (faiss)",
+    ),
+    Family(
+        "hnswlib", _class("hnswlib", "HnswlibIndex"), {}, "graph over f32 rows in RAM (hnswlib)"
+    ),
+    Family(
+        "ivf", _class("ivf", "IvfIndex"), {"sq8": "rows=sq8"}, "lists of 8-bit rows in RAM (faiss)"
+    ),
     Family(
         "ivfpq",
-        _ivfpq,
+        _class("ivfpq", "IvfPqIndex"),
         {"opq": "opq=True", "rescore": "rows"},
         "lists of product-quantization codes in RAM, rows on disk (faiss)",
     ),
-    Family("diskann", _diskann, {}, "graph and rows on disk, codes in RAM (diskannpy)"),
     Family(
-        "rabitq", _rabitq, {"rescore": "rows"}, "codes of 1 to 8 bits in RAM, rows on disk (faiss)"
+        "diskann",
+        _class("diskann", "DiskannIndex"),
+        {},
+        "graph and rows on disk, codes in RAM (diskannpy)",
     ),
-    Family("tiered", _tiered, {"rescore": "rows"}, "lists of codes in RAM, rows on disk (numba)"),
+    Family(
+        "rabitq",
+        _class("rabitq", "RabitqIndex"),
+        {"rescore": "rows"},
+        "codes of 1 to 8 bits in RAM, rows on disk (faiss)",
+    ),
+    Family(
+        "tiered",
+        _class("tiered.index", "TieredIndex"),
+        {"rescore": "rows"},
+        "lists of codes in RAM, rows on disk (numba)",
+    ),
 )
 _BUILT_IN = {family.name: family for family in _FAMILIES}
 

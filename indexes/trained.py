@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ragopt.errors import InputError
-from ragopt.indexes.base import Footprint, PositionIndex, SearchStats
+from ragopt.indexes.base import Footprint, SearchStats
 from ragopt.indexes.scoring import Metric, Positions, Vectors
+from ragopt.indexes.whole import WholeIndex
 
 __all__ = ["SQ8_MARGIN", "TrainedIndex", "check_counts", "training_of"]
 
@@ -29,7 +30,7 @@ def check_counts(family: str, least: int, **values: int) -> None:
             raise InputError(f"{family}: {name}={value!r}, expected an integer of at least {least}")
 
 
-class TrainedIndex(PositionIndex):
+class TrainedIndex(WholeIndex):
     """Base of families around an engine that is trained on rows.
 
     Until there are enough, rows wait as f32 in RAM and are scanned exactly.
@@ -51,9 +52,9 @@ class TrainedIndex(PositionIndex):
     def _trained(self, rows: Vectors) -> Any:
         """An engine trained on the first rows, and holding them."""
 
-    @abstractmethod
     def _encode(self, engine: Any, vectors: Vectors) -> None:
         """Add rows to an engine."""
+        engine.add(vectors)
 
     @abstractmethod
     def _found(

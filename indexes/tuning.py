@@ -173,7 +173,7 @@ def _certify(
         )
     index.defaults, certificate, pages = certified
     described = ", ".join(f"{knob}={value}" for knob, value in index.defaults.items()) or "no knob"
-    predicted = index.predict_pages(**index.defaults)
+    predicted = index.predict_pages(k=k, **index.defaults)
     if predicted is not None:
         described += f", {pages:.1f} pages a query ({predicted:.1f} predicted)"
     return replace(certificate, method=f"{certificate.method}, held out, {described}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,10 +24,6 @@ from ragopt.indexes.tiered.segment import (
     Segment,
 )
 from ragopt.indexes.tiered.sharing import SharedLock
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = ["HeldRows"]
 
@@ -51,6 +46,10 @@ class HeldRows(PositionIndex):
         self._changing = threading.RLock()
         self._sharing = SharedLock()
         self._filter: tuple[Positions, NDArray[np.uint8]] | None = None
+
+    @property
+    def _id_bytes(self) -> int:
+        return sum(part.ids.nbytes for _, part in self._containers())
 
     def _next_id(self) -> int:
         return self._next

@@ -59,9 +59,6 @@ _FEWEST = 12  # candidates that are worth trying
 _TRAINING_BYTES = 48 << 20  # under a budget, for the sample and its copies
 _TRAINING_COPIES = 3
 _ASKED = 300  # rows that pages are predicted with
-_ROW_BYTES = (
-    4 + 4 + 1
-)  # of a row whatever the tiers: its id, its place in order, its byte in a filter
 _EVERYTHING = np.empty(0, dtype=np.uint8)
 _ENDLESS = 1 << 62
 
@@ -289,10 +286,6 @@ class TieredIndex(KeptIndex):
                 nothing = np.empty((0, self.dim), dtype=np.float32)
                 self._rewrite(ArrayRows(nothing), np.empty(0, dtype=np.int64))
 
-    def _append(self, vectors: Vectors) -> None:
-        """Rows with the next ids; `add` does not come this way, since ids are kept in segments."""
-        self._put(vectors, np.arange(self._next, self._next + len(vectors), dtype=np.int64))
-
     def _put(self, rows: Vectors, ids: NDArray[np.int64]) -> None:
         if not len(rows):
             return
@@ -444,9 +437,7 @@ class TieredIndex(KeptIndex):
 
     def _build(self, source: MappedRows, ids: NDArray[np.int64], progress: Progress | None) -> None:
         about = {**asdict(self.options), "metric": self.metric, "seed": self.seed}
-        lists = self.options.lists or list_count(len(source))
-        tables = 8 * len(kernels.LIST_COLUMNS) * lists + _ROW_BYTES * len(source)
-        self._check_needed(self._fixed([], self._coder) + tables, len(source))
+        self._check_planned(len(source))
         coder, stored = build_segment(
             self._folder(),
             self._next_segment,

@@ -8,18 +8,16 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ragopt.closing import Closing
 from ragopt.errors import BudgetExceeded, IndexCorrupt, InputError
 from ragopt.indexes.base import (
     KIND,
     VERSION,
-    PositionIndex,
     load_saved,
 )
 from ragopt.indexes.rows import ROW_DTYPES
@@ -36,18 +34,17 @@ from ragopt.indexes.tiered.segment import (
 from ragopt.indexes.tiered.store import Store, identity_of
 from ragopt.indexes.tiered.tiers import Residence
 from ragopt.indexes.tombstones import Tombstones
-from ragopt.quality import Certificate
 from ragopt.storage import load_folder, storage_errors, write_folder
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 __all__ = ["KeptIndex"]
 
 _DECAY = np.float32(0.5)  # of access counts, at every `rebalance`
 
 
-class KeptIndex(ResidentIndex):
+class KeptIndex(ResidentIndex, Closing):
     """An index that may be bound to a folder, of which it is a reader or the one writer."""
 
     def __init__(self, options: TieredOptions, dim: int, metric: Metric, *, seed: int = 0) -> None:
@@ -127,17 +124,6 @@ class KeptIndex(ResidentIndex):
             finally:
                 self._store.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def verify(self) -> None:
         """Check every file of the folder against its checksum; some 1 GB/s.
 
@@ -193,13 +179,6 @@ class KeptIndex(ResidentIndex):
         index._store = Store(folder, about["log"], 0, options.durability, about["identity"])
         index._take_news(index._store)
         return index
-
-    @classmethod
-    def _load(cls, options: Any, dim: int, metric: Metric, parts: dict[str, Path]) -> PositionIndex:
-        raise NotImplementedError("restore() does the whole of it")
-
-    def _parts(self) -> dict[str, Any]:
-        return self._small_parts(self._coder, self._dead, self._fresh)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -298,9 +277,7 @@ class KeptIndex(ResidentIndex):
             raise IndexCorrupt(f"{parts['dead']}: names rows beyond the {self._rows} there are")
         self._dead = Tombstones(dead)
         self._next, self._next_segment = about["next_id"], about["next_segment"]
-        self.defaults = dict(about["defaults"])
-        if about["certificate"]:
-            self.certificate = Certificate.from_dict(about["certificate"])
+        self._take_tuning(about)
         self._track()
         heat = np.fromfile(parts["heat"], dtype="<f4").reshape(2, -1)
         if heat.shape == self._heat.shape:
@@ -340,11 +317,7 @@ class KeptIndex(ResidentIndex):
     ) -> dict[str, Any]:
         numbers = [segment.number for segment in segments]
         return {
-            "family": self.family,
-            "options": asdict(self.options),
-            "dim": self.dim,
-            "metric": self.metric,
-            "rows": rows,
+            **self._described(rows),
             "seed": self.seed,
             "segments": numbers,
             "next_segment": max(self._next_segment, *numbers, 0) + 1,
@@ -352,8 +325,6 @@ class KeptIndex(ResidentIndex):
             "ram_budget": self._budget,
             "coder": coder.about(),
             "log": None,
-            "defaults": self.defaults,
-            "certificate": self.certificate.to_dict() if self.certificate else None,
         }
 
     def _small_parts(self, coder: Coder, dead: Tombstones, fresh: FreshRows) -> dict[str, Any]:

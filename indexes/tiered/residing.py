@@ -14,7 +14,7 @@ from ragopt.indexes.base import (
 )
 from ragopt.indexes.scoring import Metric
 from ragopt.indexes.tiered import kernels
-from ragopt.indexes.tiered.coding import Coder
+from ragopt.indexes.tiered.coding import Coder, list_count
 from ragopt.indexes.tiered.holding import HeldRows
 from ragopt.indexes.tiered.options import TieredOptions, budget_bytes
 from ragopt.indexes.tiered.segment import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ResidentIndex"]
 
 _LIST_BYTES = 2 * 4 + 2 * 4  # of a list: its square, its order, two counts
+_NARROW_ID_BYTES = 4
 _ROW_BYTES = 4 + 1  # of a row: its place in the order of ids, its byte in a filter
 
 
@@ -130,6 +131,13 @@ class ResidentIndex(HeldRows):
         rows = sum(segment.count for segment in segments)
         self._check_needed(self._fixed(segments, coder), rows)
 
+    def _check_planned(self, rows: int) -> None:
+        """Refuse a budget that so many rows cannot fit before the work of building begins."""
+        lists = self.options.lists or list_count(rows)
+        of_lists = 8 * len(kernels.LIST_COLUMNS) * lists
+        of_rows = (_NARROW_ID_BYTES + _ROW_BYTES) * rows
+        self._check_needed(self._fixed([], self._coder) + of_lists + of_rows, rows)
+
     def _check_needed(self, needed: int, rows: int) -> None:
         budget = budget_bytes(self._budget, 4 * self.dim * rows)
         if budget is not None and needed > budget:
@@ -168,7 +176,6 @@ class ResidentIndex(HeldRows):
             "centroids": self._coder.nbytes + self._squares.nbytes + self._order.nbytes,
             "heat": self._heat.nbytes,
             "fresh rows": self._fresh.nbytes,
-            "ids": sum(segment.ids.nbytes for segment in self._segments) + self._fresh.ids.nbytes,
             "tables": sum(segment.ram_bytes - segment.ids.nbytes for segment in self._segments),
         }
         if self._residence is not None:

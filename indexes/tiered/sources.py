@@ -15,14 +15,16 @@ from ragopt.indexes.rows import ROW_DTYPES
 from ragopt.indexes.scoring import Metric, Positions, Vectors, unit_length
 from ragopt.indexes.tiered.segment import RowSource, Segment
 
-__all__ = ["ArrayRows", "JoinedRows", "MappedRows", "SegmentRows", "block_rows", "rows_at"]
+__all__ = ["ArrayRows", "JoinedRows", "MappedRows", "SegmentRows", "parts_of", "rows_at"]
 
 _BLOCK_BYTES = 1 << 23
 
 
-def block_rows(dim: int) -> int:
-    """Rows handled at a time: 8 MB as f32."""
-    return max(1, _BLOCK_BYTES // (4 * dim))
+def parts_of(rows: int, dim: int, start: int) -> Iterator[slice]:
+    """The parts of so many rows that are handled at a time, from one on: 8 MB each as f32."""
+    step = max(1, _BLOCK_BYTES // (4 * dim))
+    for first in range(start, rows, step):
+        yield slice(first, first + step)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,9 +37,8 @@ class ArrayRows:
         return len(self.rows)
 
     def blocks(self, start: int = 0) -> Iterator[Vectors]:
-        step = block_rows(self.rows.shape[1])
-        for first in range(start, len(self.rows), step):
-            yield self.rows[first : first + step]
+        for part in parts_of(len(self.rows), self.rows.shape[1], start):
+            yield self.rows[part]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,9 +59,8 @@ class MappedRows:
         return len(self.rows)
 
     def blocks(self, start: int = 0) -> Iterator[Vectors]:
-        step = block_rows(self.rows.shape[1])
-        for first in range(start, len(self.rows), step):
-            yield self.at(slice(first, first + step), first)
+        for part in parts_of(len(self.rows), self.rows.shape[1], start):
+            yield self.at(part, part.start)
 
     def sample(self, rows: Positions) -> Vectors:
         """Rows by their numbers.
@@ -100,9 +100,8 @@ class SegmentRows:
         return len(self.rows)
 
     def blocks(self, start: int = 0) -> Iterator[Vectors]:
-        step = block_rows(self.segment.rows.dim)
-        for first in range(start, len(self.rows), step):
-            yield self.segment.rows.read(self.rows[first : first + step])
+        for part in parts_of(len(self.rows), self.segment.rows.dim, start):
+            yield self.segment.rows.read(self.rows[part])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
