@@ -191,14 +191,24 @@ class Segment:
         return np.where(self.ids[rows] == ids, rows, MISSING)
 
     def assignment(self) -> Assignment:
-        """Lists of the rows, for writing them anew without looking for the nearest."""
+        """Lists of the rows, for writing them anew without looking for the nearest.
+
+        Raises:
+            IndexCorrupt: a list names rows that are not there, and nobody verified it.
+        """
         own = self.table[:, kernels.OWN]
         first = np.repeat(np.arange(len(own), dtype=np.int32), own)
         second = np.full(self.count, NO_LIST, dtype=np.int32)
         for place in np.flatnonzero(self.table[:, kernels.SPILLED]):
             end = int(self.offsets[place] + self.sizes[place])
             start = end - 4 * int(self.table[place, kernels.SPILLED])
-            second[self.mapped[start:end].view("<i4")] = place
+            spilled = self.mapped[start:end].view("<i4")
+            if spilled.min() < 0 or spilled.max() >= self.count:
+                raise IndexCorrupt(
+                    f"{self._codes.name}: list {place} names rows beyond the {self.count} there "
+                    "are; verify() tells what else is damaged; restore a backup or build again"
+                )
+            second[spilled] = place
         return Assignment(first, second)
 
 

@@ -146,7 +146,8 @@ def _exclude(may: U8, own: int, first: int, others: I32, start: int, estimates: 
     passed: int = 0
     for code in range(own + others.shape[0]):
         place = first + code if code < own else start + others[code - own]
-        passed += may[place]
-        if may[place] == 0:
+        if 0 <= place < may.shape[0] and may[place]:
+            passed += 1
+        else:
             estimates[code] = np.float32(np.inf)
     return passed

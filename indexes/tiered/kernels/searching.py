@@ -22,6 +22,7 @@ from ragopt.indexes.tiered.kernels.selecting import (
 from ragopt.indexes.tiered.kernels.tables import (
     BASE,
     CODES,
+    COUNT,
     LISTS,
     NOWHERE,
     OWN,
@@ -245,9 +246,11 @@ def _read_best(
 ) -> int:
     """Read the rows of candidates: first the nearest, then those that may still be nearer.
 
-    See `search`; how many results there are.
+    See `search`; how many results there are. A place where no row is comes from a damaged list that
+    nobody verified: it is passed over.
     """
     distances, bounds, places = floats[_DISTANCES], floats[_BOUNDS], wholes[_PLACES]
+    beyond = segments[segments.shape[0] - 1, BASE] + segments[segments.shape[0] - 1, COUNT]
     ranked, order_of, addresses = floats[_RANKED], wholes[_ORDER], wholes[_ADDRESSES]
     chosen = wholes[_CHOSEN]
     size = order_places(distances, bounds, places, size, order_of)
@@ -262,7 +265,7 @@ def _read_best(
         count = np.int64(0)
         for turn in range(size):
             entry = order_of[turn]
-            if (distances[entry] > last) != (late == 1):
+            if (distances[entry] > last) != (late == 1) or not 0 <= places[entry] < beyond:
                 continue
             bound = bounds[entry] + square if by_square else bounds[entry] * np.float32(0.5)
             if late == 0 or found < best.shape[0] or bound < best[0]:

@@ -224,7 +224,7 @@ def test_verify_of_a_copy_and_of_an_index_without_a_folder(copy: Path, tmp_path:
 
 
 DAMAGED_WITHOUT_VERIFYING = """
-import json, os, signal, sys
+import json, os, random, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import faiss
@@ -237,15 +237,21 @@ check_search(index_at(folder), {})
 (path,) = folder.glob(part)
 content = path.read_bytes()
 outcomes = {}
-for place in range(11, len(content), len(content) // 12):
-    path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+flipped = [
+    content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+    for place in range(11, len(content), len(content) // 12)
+]
+drawn = [random.Random(seed).randbytes(len(content)) for seed in range(6)]
+for damaged in [*flipped, *drawn, bytes([0x7E]) * len(content), bytes([0xBE]) * len(content)]:
+    path.write_bytes(damaged)
     child = os.fork()
     if not child:
         code = 3
         try:
             index = index_at(folder, verify=False)
             for ram in (None, "1MB"):
-                index.search(planted(range(40), 1), 5, probes=4096, candidates=64)
+                for where in (None, range(0, 4000, 2)):
+                    index.search(planted(range(40), 1), 5, where=where, probes=4096, candidates=64)
                 index.rebalance(ram)
             code = 0
         except RagoptError:
@@ -258,10 +264,51 @@ print(json.dumps(outcomes))
 """
 
 
-@pytest.mark.parametrize("part", ["000001-rows-*.bin", "000001-ids-*.bin", "centroids-*.bin"])
-def test_flipped_bits_that_nobody_looked_for_kill_no_process(
+@pytest.mark.parametrize("part", ["000001-codes", "000001-ids", "000001-rows", "centroids"])
+def test_damage_that_nobody_looked_for_kills_no_process(
     part: str, copy: Path, run_script: Callable[..., str]
 ) -> None:
     here = Path(__file__).parent
-    outcomes = json.loads(run_script(DAMAGED_WITHOUT_VERIFYING, here, copy, part))
+    outcomes = json.loads(run_script(DAMAGED_WITHOUT_VERIFYING, here, copy, f"{part}-*.bin"))
     assert set(outcomes) <= {"0", "256"}, "exit status of the child: 0, or 1 for an error of ours"
+
+
+SPILLED_NOWHERE = """
+import sys
+from pathlib import Path
+import numpy as np
+from ragopt.errors import IndexCorrupt
+from ragopt.indexes import build, open as open_index
+from ragopt.indexes.tiered.kernels import SPILLED
+
+folder = Path(sys.argv[1])
+rows = np.random.default_rng(0).standard_normal((3000, 16)).astype(np.float32)
+whole = build("tiered(lists=40,spill=2)", rows, path=folder)
+(segment,) = whole._segments
+content, ends = bytearray(segment.mapped), segment.offsets[:-1] + segment.sizes
+for turn, row in enumerate((-(2**31), -1, len(rows), 2**31 - 1)):
+    for end, spilled in zip(ends.tolist(), segment.table[:, SPILLED].tolist()):
+        content[end - 4 * spilled : end] = np.full(spilled, row, dtype="<i4").tobytes()
+    next(folder.glob("*-codes-*.bin")).write_bytes(content)
+    index = open_index(folder, verify=False)
+    for where in (None, range(0, len(rows), 2)):
+        found = index.search(rows, 10, where=where, probes=40, candidates=40)
+        assert ((found.ids >= 0) & (found.ids < len(rows))).all()
+    found = index.search(rows, 1, probes=40, candidates=40).ids[:, 0]
+    assert (found == np.arange(len(rows))).mean() > 0.9
+    index.delete([turn])
+    try:
+        index.compact()
+    except IndexCorrupt as error:
+        assert "verify" in str(error)
+    else:
+        raise AssertionError("compacted what is damaged")
+    index.close()
+print("searched")
+"""
+
+
+def test_rows_that_a_damaged_list_makes_up_are_passed_over(
+    tmp_path: Path, run_script: Callable[..., str]
+) -> None:
+    assert run_script(SPILLED_NOWHERE, tmp_path / "index") == "searched"
