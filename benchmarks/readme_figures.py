@@ -29,6 +29,9 @@ _SHOWN = (
     "tiered", "tiered-2bit", "tiered-small", "rabitq", "hnswlib", "faiss-hnsw", "faiss-hnsw-sq8",
     "faiss-rabitq-refine-mmap", "diskannpy", "usearch", "lancedb", "rabitqlib", "rabitqlib-qg",
 )  # fmt: skip
+_GROWN_CANDIDATES = (
+    "tiered", "tiered-2bit", "tiered-small", "hnswlib", "diskannpy", "faiss-rabitq-refine-mmap",
+)  # fmt: skip
 _MARKED = re.compile(r"<!-- table (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -99,6 +102,69 @@ def _indexes(result: BenchResult, *, shown: Sequence[str]) -> str:
         for name in measured
     ]
     return _markdown(head, rows)
+
+
+def _growth(results: Path) -> str:
+    """The same indexes at several sizes, real and grown."""
+    figures = {
+        "rss_anon_bytes_per_vector": "{:,.0f}",
+        "pages_per_query": "{:,.1f}",
+        "qps_warm_1t": "{:,.0f}",
+        "p99_cold_ms": "{:,.2f}",
+        "build_s": "{:,.0f}",
+    }
+    rows = []
+    for count, result in _sizes(results):
+        for name in _candidates(result):
+            if name not in _GROWN_CANDIDATES or _row(result, f"index/{name}") is not None:
+                continue
+            said = [
+                _said(result, f"index/{name}/{metric}", form) for metric, form in figures.items()
+            ]
+            recall = _said(result, f"index/{name}/recall_at_10", "{:.3f}")
+            rows.append([f"{count:,}", name, recall, *said])
+    head = "vectors|candidate|recall@10|RAM B|pages|QPS|p99 cold ms|build s".split("|")
+    return _markdown(head, rows)
+
+
+def _sizes(results: Path) -> list[tuple[int, BenchResult]]:
+    """Index runs on growing sets of the same kind of vectors, by their number."""
+    files = [results / f"{_INDEX}.json", *sorted(results.glob(f"{_INDEX}_grown_*.json"))]
+    runs = [read_run(file) for file in files]
+    return sorted(((_count(run), run) for run in runs), key=lambda each: each[0])
+
+
+def _count(result: BenchResult) -> int:
+    """Vectors that were indexed."""
+    return int(result.details["split"]["base_rows"])
+
+
+def _draw_growth(results: Path, folder: Path) -> None:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    panels = {
+        "build_s": ("build", "s", lambda value, _: value),
+        "rss_anon_bytes_per_vector": ("RAM", "MB", lambda value, count: value * count / 1e6),
+        "qps_warm_1t": ("query, warm, one thread", "ms", lambda value, _: 1e3 / value),
+        "p99_cold_ms": ("p99 cold", "ms", lambda value, _: value),
+    }
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    for place, (metric, (title, unit, scaled)) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for name in _GROWN_CANDIDATES:
+            points = [
+                (count, scaled(value, count))
+                for count, result in _sizes(results)
+                if (value := result.value(f"index/{name}/{metric}"))
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+        axes.set(xscale="log", yscale="log", title=title, xlabel="vectors", ylabel=unit)
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": _INDEX}):
+        figure.savefig(folder / f"{_INDEX}_grown.svg", metadata={"Date": None})
 
 
 def _cache(results: Path) -> str:
@@ -232,6 +298,7 @@ _ROADS = {
 }
 _TABLES: dict[str, Callable[[Path], str]] = {
     "demo": _demo,
+    "growth": _growth,
     "index": _index,
     "index_all": _index_all,
     "cache": _cache,
@@ -303,6 +370,7 @@ def draw(results: Path, folder: Path) -> None:
     # Text stays text, ids and date do not change: the same result draws the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": _INDEX}):
         figure.savefig(folder / f"{_INDEX}.svg", metadata={"Date": None})
+    _draw_growth(results, folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
