@@ -143,7 +143,7 @@ def _draw_growth(results: Path, folder: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    panels = {
+    panels: dict[str, tuple[str, str, Callable[[float, int], float]]] = {
         "build_s": ("build", "s", lambda value, _: value),
         "rss_anon_bytes_per_vector": ("RAM", "MB", lambda value, count: value * count / 1e6),
         "qps_warm_1t": ("query, warm, one thread", "ms", lambda value, _: 1e3 / value),
