@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -471,6 +471,7 @@ class DatabaseFormat:
         version: of the schema, in the header's ``user_version``.
         schema: statements that make an empty database of this version.
         durable: survive power loss at every commit; otherwise only the death of the process.
+        migrations: by the version that they start from, statements that make the next one of it.
     """
 
     name: str
@@ -478,6 +479,7 @@ class DatabaseFormat:
     version: int
     schema: Sequence[str]
     durable: bool = False
+    migrations: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 class Database:
@@ -566,6 +568,8 @@ class Database:
             if new:
                 self._create()
                 self._check_header()
+            elif self._header()[1] < self._format.version:
+                self._migrate()
 
     def _check_header(self) -> None:
         application, version = self._header()
@@ -598,6 +602,19 @@ class Database:
             for statement in self._format.schema:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={self._format.application_id}")
+            connection.execute(f"PRAGMA user_version={self._format.version}")
+
+    def _migrate(self) -> None:
+        """Bring an older file up to date, unless another process did so in the meantime."""
+        with self.write() as connection:
+            for version in range(self._header()[1], self._format.version):
+                if version not in self._format.migrations:
+                    raise InputError(
+                        f"{self.path}: {self._format.name} format {version} is too old for this "
+                        "ragopt; open it once with an earlier one, or begin a new file"
+                    )
+                for statement in self._format.migrations[version]:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version={self._format.version}")
 
     @contextlib.contextmanager
