@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragopt.cache.words import forms, parts, study
+from ragopt.cache.guards.words import forms, parts, study
 
 
 def texts(question):

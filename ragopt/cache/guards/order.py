@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 
-from ragopt.cache.lexicon import DIRECTIONS, FILLERS, STOP_WORDS
-from ragopt.cache.words import Question, Word, forms, study
+from ragopt.cache.guards.lexicon import DIRECTIONS, FILLERS, STOP_WORDS
+from ragopt.cache.guards.words import Question, Word, forms, study
 
-__all__ = ["reversed_roles"]
+__all__ = ["Reversal", "reversed_roles"]
 
 _FAR = 64  # shared words; beyond that, pairs are not gone through one by one
 _STUDIED = 4096
@@ -78,6 +78,17 @@ class _Sentence:
     def first(self, one: str, other: str) -> bool:
         """Whether ``one`` stands before ``other``."""
         return self.uses[one].place < self.uses[other].place
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """The same words in the same roles: "list to tuple" is not "tuple to list"."""
+
+    name: str = "reversal"
+
+    def agrees(self, asked: str, cached: str) -> bool:
+        """Whether no two shared words changed roles."""
+        return not reversed_roles(asked, cached)
 
 
 def reversed_roles(asked: str, cached: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from ragopt.cache.lexicon import FILLERS, IRREGULARS, NEGATORS, STOP_WORDS, SYNONYMS
+from ragopt.cache.guards.lexicon import FILLERS, IRREGULARS, NEGATORS, STOP_WORDS, SYNONYMS
 
 __all__ = ["Question", "Word", "forms", "parts", "study"]
 
