@@ -1,0 +1,145 @@
+"""Features of pairs, the model over them, and its form on disk."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragopt.cache.policies import FEATURES, Verifier, fit_verifier, pair_features
+from ragopt.errors import InputError
+
+PAIR = ("How do I rotate an API key?", "How can I rotate API keys?")
+
+
+def told(asked, cached, similarity=0.9):
+    return dict(zip(FEATURES, pair_features(asked, cached, similarity), strict=True))
+
+
+def test_features_of_a_rewording():
+    found = told(*PAIR)
+    assert len(pair_features(*PAIR, 0.9)) == len(FEATURES) == len(set(FEATURES))
+    assert found["similarity"] == 0.9
+    assert found["nearness"] == pytest.approx(-np.log(0.1))
+    assert found["alone_more"] == found["alone_fewer"] == 0
+    assert found["content_shared"] == 1
+    assert found["opening_same"] == 1
+    assert not any(found[f"{guard}_differ"] for guard in ("numbers", "polarity", "entities"))
+
+
+def test_features_of_another_question():
+    found = told("How tall are you at 16 years?", "How tall are you at 18 years?")
+    assert found["numbers_differ"] == 1
+    found = told("convert lists to tuples", "convert sets of lists to dictionaries")
+    assert (found["alone_more"], found["alone_fewer"]) == (2, 1)
+    assert 0 < found["content_shared"] < 1
+
+
+@given(st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=60), st.floats(-1, 1))
+def test_features_are_finite_and_do_not_depend_on_the_order(one, other, similarity):
+    found = pair_features(one, other, similarity)
+    assert np.isfinite(found).all()
+    assert found == pair_features(other, one, similarity)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """Features drawn at random; the label depends on two of them and some chance."""
+    rng = np.random.default_rng(0)
+    features = rng.random((3000, len(FEATURES)))
+    odds = 6 * features[:, 0] - 4 * features[:, 9] * (features[:, 0] > 0.4) - 1
+    return features, rng.random(3000) < 1 / (1 + np.exp(-odds))
+
+
+@pytest.fixture(scope="module")
+def fitted(labelled):
+    return fit_verifier(*labelled, seed=3)
+
+
+def test_scores_are_those_of_the_package_that_fitted_it(labelled, fitted):
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    features, same = labelled
+    theirs = ensemble.GradientBoostingClassifier(
+        n_estimators=150, max_depth=4, learning_rate=0.08, min_samples_leaf=20, subsample=0.7,
+        random_state=3,
+    ).fit(features, same)  # fmt: skip
+    expected = theirs.predict_proba(features)[:, 1]
+    np.testing.assert_allclose(fitted.probabilities(features), expected, atol=1e-9)
+
+
+def test_it_tells_the_labels_apart(labelled, fitted):
+    features, same = labelled
+    scores = fitted.probabilities(features)
+    assert scores[same].mean() - scores[~same].mean() > 0.2
+    assert ((scores > 0) & (scores < 1)).all()
+    assert fitted.n == 3000
+
+
+def test_one_pair_scores_as_many_do(fitted):
+    rows = [pair_features(*PAIR, 0.9), pair_features("a b", "c d", 0.6)]
+    assert fitted.probability(*PAIR, 0.9) == pytest.approx(fitted.probabilities(rows)[0])
+
+
+def test_it_is_read_back_as_it_was(labelled, fitted, tmp_path):
+    fitted.save(tmp_path / "verifier.json")
+    content = json.loads((tmp_path / "verifier.json").read_text())
+    again = Verifier.from_dict(content)
+    np.testing.assert_allclose(
+        again.probabilities(labelled[0]), fitted.probabilities(labelled[0]), atol=1e-4
+    )
+    assert again.to_dict() == content
+    assert repr(again) == "Verifier(150 trees, fitted on 3,000 pairs)"
+
+
+def test_the_same_seed_fits_the_same_trees(labelled, fitted):
+    assert fit_verifier(*labelled, seed=3).to_dict() == fitted.to_dict()
+    assert fit_verifier(*labelled, seed=4).to_dict() != fitted.to_dict()
+
+
+def small():
+    return {
+        "kind": "ragopt pair verifier", "version": 1, "features": list(FEATURES), "start": 0.5,
+        "n": 9, "trees": [[["similarity", 0.5, 1, 2], -1.0, ["alone_more", 1.5, 3, 4], 2.0, 0.0]],
+    }  # fmt: skip
+
+
+def test_a_tree_written_by_hand_goes_where_it_says():
+    verifier = Verifier.from_dict(small())
+    rows = np.zeros((3, len(FEATURES)))
+    rows[:, 0] = 0.5, 0.6, 0.6
+    rows[:, FEATURES.index("alone_more")] = 0, 1, 2
+    odds = np.log(verifier.probabilities(rows) / (1 - verifier.probabilities(rows)))
+    np.testing.assert_allclose(odds, [-0.5, 2.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"kind": "other"}, "kind 'other'"),
+        ({"version": 2}, "upgrade ragopt"),
+        ({"features": ["similarity"]}, "fitted on other features"),
+        ({"start": float("nan")}, "not finite"),
+        ({"trees": [[["similarity", 0.5, 0, 1], 1.0]]}, "leads to no later node"),
+        ({"trees": [[["similarity", 0.5, 1, 9], 1.0]]}, "leads to no later node"),
+        ({"trees": [[["unheard-of", 0.5, 1, 2], 1.0, 1.0]]}, "not a verifier"),
+        ({"trees": [["x"]]}, "not a verifier"),
+        ({"trees": None}, "not a verifier"),
+    ],
+)
+def test_another_form_is_refused(change, told):
+    with pytest.raises(InputError, match=told):
+        Verifier.from_dict({**small(), **change})
+
+
+def test_what_cannot_be_fitted_is_refused(labelled):
+    features, same = labelled
+    with pytest.raises(InputError, match="all pairs have one label"):
+        fit_verifier(features, np.ones(len(features), dtype=bool))
+    with pytest.raises(InputError, match="features have shape"):
+        fit_verifier(features[:, 1:], same)
+
+
+def test_other_features_are_refused(fitted):
+    with pytest.raises(InputError, match="features have shape"):
+        fitted.probabilities([[1.0, 2.0]])
