@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -55,3 +55,16 @@ def make_embedder() -> type[BagOfWords]:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Of a real server, started here."""
+    from ragopt.benchmarks.cache.redis_server import start_redis
+    from ragopt.benchmarks.cache.unavailable import Unavailable
+
+    try:
+        with start_redis() as server:
+            yield server.url
+    except Unavailable as error:
+        pytest.skip(str(error))

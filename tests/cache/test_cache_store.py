@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ragopt.cache import ExactCache, Scope, SemanticCache
-from ragopt.cache.entries import DamagedEntry, Entry, EntryStore
+from ragopt.cache.stores import DamagedEntry, Entry, Put, SqliteStore
 from ragopt.errors import IndexCorrupt, InputError, RagoptError, StorageError, StoreBusy
 
 ANSWERS = {f"rotate key number{n}": f"answer {n} " * 20 for n in range(60)}
@@ -95,10 +95,10 @@ def test_entries_cannot_be_forged_without_the_secret(tmp_path):
     path = tmp_path / "cache.db"
     with ExactCache(path=path, secret=b"s") as cache:
         cache.put("q", "a")
-    store = EntryStore(path)  # whoever can write the file, without the secret
+    store = SqliteStore(path)  # whoever can write the file, without the secret
     (row,) = store._database.read("SELECT scope, exact FROM entries")
     forged = Entry(row[0], row[1], 1.0, None, None, b"q", b"poison", b"{}")
-    store.put(forged, labels=(), used=(), doomed=(), max_entries=None)
+    store.put(Put(entry=forged))
     store.close()
     with ExactCache(path=path, secret=b"s") as cache:
         assert cache.get("q") is None
@@ -121,12 +121,12 @@ def test_the_checksum_covers_every_field_and_its_borders():
 
 
 def test_the_store_tells_absent_from_damaged(path):
-    store = EntryStore(path)
+    store = SqliteStore(path)
     assert store.fetch(1).answer.decode() == ANSWERS["rotate key number0"]
     assert store.fetch(10**6) is None
     store.close()
     alter(path, "answer", b"x")
-    store = EntryStore(path)
+    store = SqliteStore(path)
     with pytest.raises(DamagedEntry):
         store.fetch(1)
     store.close()
