@@ -69,8 +69,9 @@ class AnswerCache(Protocol):
         vector: NDArray[np.float32] | None = None,
         payload: Mapping[str, Any] | None = None,
         sources: Sequence[str] = (),
-    ) -> int:
-        """Remember an answer."""
+        usd: float | None = None,
+    ) -> object:
+        """Remember an answer, and what a hit will save."""
         ...
 
 
@@ -350,6 +351,7 @@ class Pipeline:
                 vector=prepared.vector,
                 payload=payload,
                 sources=sorted({source.document for source in answer.sources}),
+                usd=float(answer.cost + answer.saved) or None,
             ),
         )
         return replace(answer, stages=(*answer.stages, stage))

@@ -14,6 +14,7 @@ __all__ = [
     "as_scope",
     "check_text",
     "check_ttl",
+    "check_usd",
     "encoded_payload",
     "is_number",
     "named_labels",
@@ -43,6 +44,12 @@ def check_ttl(ttl_s: float | None) -> None:
             f"ttl_s={ttl_s!r}, expected a positive number of seconds, or None; to cache nothing, "
             "do not put"
         )
+
+
+def check_usd(usd: float | None) -> None:
+    """Refuse what is no amount saved."""
+    if usd is not None and not (is_number(usd) and math.isfinite(usd) and usd >= 0):
+        raise InputError(f"usd={usd!r}, expected 0 or more US dollars, or None")
 
 
 def check_text(text: str, what: str) -> None:

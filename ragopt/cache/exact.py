@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,13 +17,19 @@ from ragopt.cache.checks import (
     as_scope,
     check_text,
     check_ttl,
+    check_usd,
     encoded_payload,
     is_number,
     named_labels,
 )
-from ragopt.cache.entries import DamagedEntry, Entry, EntryStore
+from ragopt.cache.frequency import Frequencies
+from ragopt.cache.hitlog import HitLog, LoggedHit
+from ragopt.cache.judging import same_words
+from ragopt.cache.lifetimes import Lifetimes
 from ragopt.cache.results import CacheHit, CacheStats, Counters
+from ragopt.cache.safety import Safety, digest_of
 from ragopt.cache.scope import Scope
+from ragopt.cache.stores import DamagedEntry, Entry, EntryStore, Limits, Put, SqliteStore
 from ragopt.cache.text import normalise
 from ragopt.closing import Closing
 from ragopt.errors import InputError, RagoptError
@@ -38,21 +45,36 @@ CLOCK_SKEW_S = 5.0
 _MOST_PENDING = 10_000  # hits remembered until the next put
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A look-up: the question, the key of its scope, its digest, the digest of who asks."""
+
+    question: str
+    key: bytes
+    exact: bytes
+    principal: bytes
+
+
 class ExactCache(Closing):
     """Answers by question text, in memory or in a SQLite file shared by several processes.
 
     A question is the same when `normalise` makes it the same. An entry is served until its time
     is over: no hit renews it, and one dated in the future (a clock was set back) is dropped.
 
-    When full, expired entries go first, then those least recently served. Plain first-in-first-out
-    would drop a question that everybody asks; keeping the order at every hit would make each
-    look-up a write. So hits are noted in memory and written down with the next put: a look-up
+    When full, expired entries go first, then those that save least: dollars a byte, times how often
+    they were served, aged. An answer to a question that is asked too rarely to be worth what would
+    give way is not stored. Hits are noted in memory and written down with the next put: a look-up
     never writes, and never waits for another process.
 
     Args:
         path: a file, made when missing; in memory when None.
-        ttl_s: seconds an entry is served, unless `put` says otherwise; forever when None.
+        store: instead of a file, such as `ragopt.cache.stores.RedisStore`; closed with the cache.
+        ttl_s: seconds an entry is served, unless `put` says otherwise; by the content class of
+            its question when None, see `Lifetimes`.
+        lifetimes: of the content classes; `LIFETIMES_S` when None.
         max_entries: in the whole file, over all scopes; no limit when None.
+        max_bytes: of texts, vectors and some 200 bytes an entry beside, likewise.
+        safety: which answers are stored, whom they are served to, what is recorded.
         secret: keys the scope keys and the checksums. A file opened with another secret holds
             nothing that can be found.
         clock: gives Unix time.
@@ -75,34 +97,43 @@ class ExactCache(Closing):
         self,
         *,
         path: Path | str | None = None,
+        store: EntryStore | None = None,
         ttl_s: float | None = None,
+        lifetimes: Lifetimes | None = None,
         max_entries: int | None = None,
+        max_bytes: int | None = None,
+        safety: Safety | None = None,
         secret: bytes = b"",
         clock: Callable[[], float] = time.time,
     ) -> None:
         check_ttl(ttl_s)
-        if max_entries is not None and (isinstance(max_entries, bool) or max_entries < 1):
-            raise InputError(f"max_entries={max_entries!r}, expected 1 or more, or None")
         if not isinstance(secret, bytes):
             raise InputError(f"secret is {type(secret).__name__}, expected bytes")
         if not callable(clock):
             raise InputError(f"clock is {clock!r}, expected a function that gives Unix time")
+        if path is not None and store is not None:
+            raise InputError(f"path={str(path)!r} and a store: give one of them")
         self._ttl_s = ttl_s
-        self._max_entries = max_entries
+        self._lifetimes = lifetimes or Lifetimes()
+        self._limits = Limits(max_entries=max_entries, max_bytes=max_bytes)
+        self._safety = safety or Safety()
         self._secret = secret
         self._clock = clock
         self._counters = Counters()
         self._lock = threading.RLock()
-        self._used: dict[int, None] = {}
+        self._used: list[int] = []
         self._doomed: set[int] = set()
+        self._asked = Frequencies()
         self._closed = False
-        self._store = EntryStore(":memory:" if path is None else path, secret=secret)
+        self._log = None if self._safety.hit_log is None else HitLog(self._safety.hit_log)
+        self._store = store or SqliteStore(":memory:" if path is None else path, secret=secret)
 
     def get(
         self,
         question: str,
         *,
         scope: Scope | None = None,
+        principal: str = "",
         vector: ArrayLike | Callable[[], ArrayLike] | None = None,
     ) -> CacheHit | None:
         """The cached answer to a question, or None.
@@ -110,6 +141,7 @@ class ExactCache(Closing):
         Args:
             question: any text that is not blank.
             scope: only its entries are looked at; the empty scope when None.
+            principal: who asks; entries in quarantine are served to their author alone.
             vector: of the question, (dim,), to save embedding it again, or a function that gives
                 it, called only when the exact tier has no answer.
 
@@ -117,13 +149,20 @@ class ExactCache(Closing):
             InputError: an argument that cannot be used.
             RagoptError: the store failed; a pipeline may go on without it.
         """
+        begin = time.perf_counter()
         self._check_open()
         check_text(question, "question")
-        key = self._scope_key(scope)
+        asked = Asked(
+            question,
+            self._scope_key(scope),
+            _digest(normalise(question)),
+            digest_of(principal, self._secret),
+        )
         unit = vector if callable(vector) else self._checked_vector(vector)
         self._counters.count("lookups")
+        self._asked.add(asked.exact)
         try:
-            hit = self._look_up(question, key, unit)
+            hit = self._look_up(asked, unit)
         except Exception:
             self._counters.count("errors")
             raise
@@ -131,7 +170,10 @@ class ExactCache(Closing):
             self._counters.count("misses")
             return None
         self._counters.count(f"{hit.tier}_hits")
-        self._note_use(hit.entry_id)
+        self._note_use(hit, asked)
+        spared = self._safety.latency_floor_s - (time.perf_counter() - begin)
+        if spared > 0:
+            time.sleep(spared)
         return hit
 
     def put(
@@ -140,26 +182,37 @@ class ExactCache(Closing):
         answer: str,
         *,
         scope: Scope | None = None,
+        principal: str = "",
         vector: ArrayLike | None = None,
         payload: Mapping[str, Any] | None = None,
         sources: Iterable[str] = (),
         tags: Iterable[str] = (),
         ttl_s: float | None = None,
-    ) -> int:
+        content_class: str | None = None,
+        personalised: bool = False,
+        usd: float | None = None,
+    ) -> int | None:
         """Store an answer; it takes the place of one to the same text in the same scope.
 
         Args:
             question: any text that is not blank.
             answer: likewise.
             scope: that may read it; the empty scope when None.
+            principal: who was given it; see `Safety`.
             vector: of the question, (dim,), to save embedding it again.
             payload: anything JSON, given back with each hit.
             sources: ids of the documents behind the answer, for `purge`.
             tags: any words, for `purge`.
             ttl_s: seconds it is served; the cache's own when None, ``math.inf`` for ever.
+            content_class: of the answer, which decides on its time where no ``ttl_s`` does; told
+                from the question when None.
+            personalised: it was made for one person, or by calling tools; it is not stored.
+            usd: what a hit saves, which decides on who gives way when the cache is full; guessed
+                from the length when None.
 
         Returns:
-            The entry's id, for `revoke`.
+            The entry's id, for `revoke`; None where the answer is not stored, which
+            ``stats.not_admitted`` counts by reason.
 
         Raises:
             InputError: an argument that cannot be used; nothing was stored.
@@ -169,27 +222,45 @@ class ExactCache(Closing):
         check_text(question, "question")
         check_text(answer, "answer")
         check_ttl(ttl_s)
+        check_usd(usd)
         scope = as_scope(scope)
-        key = self._scope_key(scope)
         labels = [*named_labels("source", sources), *named_labels("tag", tags)]
         if scope.corpus_version:
             labels.append(("corpus", scope.corpus_version))
+        author = self._author(principal)
         body = encoded_payload(payload)
         unit = self._checked_vector(vector)
-        blob = self._vector_blob(question, unit)
+        lifetime = self._lifetime(question, ttl_s, content_class)
+        key, exact = self._scope_key(scope), _digest(normalise(question))
+        expected = self._expected(key, exact)
+        size = len(question.encode()) + len(answer.encode()) + len(body)
+        reason = self._safety.admission.refuses(
+            question, answer, scope, size=size, personalised=personalised
+        )
+        if reason is None and lifetime <= 0:
+            reason = "lifetime"
+        if reason is not None:
+            self._counters.turn_away(reason)
+            self._compare(expected, question, answer)
+            return None
+        confirmed = self._confirmed(key, exact, author, question, answer)
+        if confirmed is not None:
+            self._compare(expected, question, answer)
+            return confirmed
         now = self._now()
-        lifetime = self._ttl_s if ttl_s is None else ttl_s
         entry = Entry(
             scope=key,
-            exact=_digest(normalise(question)),
+            exact=exact,
             created=now,
-            expires=None if lifetime is None or math.isinf(lifetime) else now + lifetime,
-            vector=blob,
+            expires=None if math.isinf(lifetime) else now + lifetime,
+            vector=self._vector_blob(question, unit),
             question=question.encode(),
             answer=answer.encode(),
             payload=body,
+            author=author if self._safety.confirmations else b"",
+            usd=None if usd is None else float(usd),
         )
-        return self._stored(entry, labels)
+        return self._stored(entry, labels, author, expected)
 
     def purge(
         self,
@@ -265,26 +336,38 @@ class ExactCache(Closing):
             pass  # only the order of eviction and a few dead rows were at stake
         finally:
             self._store.close()
+            if self._log is not None:
+                self._log.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._store.totals()[0]:,} entries"
-        return f"{type(self).__name__}({str(self._store.path)!r}, {state}{self._more()})"
+        return f"{type(self).__name__}({self._store.name!r}, {state}{self._more()})"
 
     def _more(self) -> str:
         return ""
 
-    def _look_up(self, question: str, key: bytes, unit: Any) -> CacheHit | None:  # noqa: ARG002
-        return self._same_text(question, key)
+    @property
+    def _found_alone(self) -> bool:
+        """Whether an entry that is being compared is kept from the similar ones meanwhile."""
+        return False
 
-    def _same_text(self, question: str, key: bytes) -> CacheHit | None:
+    def _look_up(self, asked: Asked, unit: Any) -> CacheHit | None:  # noqa: ARG002
+        return self._same_text(asked)
+
+    def _same_text(self, asked: Asked) -> CacheHit | None:
+        entry = self._at_text(asked.key, asked.exact)
+        if entry is None or not self._may_read(entry, asked.principal):
+            return None
+        return self._hit(entry, "exact", 1.0)
+
+    def _at_text(self, key: bytes, exact: bytes) -> Entry | None:
+        """The entry of a text, if it is sound and in time."""
         try:
-            entry = self._store.find(key, _digest(normalise(question)))
+            entry = self._store.find(key, exact)
         except DamagedEntry as damage:
             self._doom(damage.entry_id, "corrupt")
             return None
-        if entry is None or not self._alive(entry):
-            return None
-        return self._hit(entry, "exact", 1.0)
+        return entry if entry is not None and self._alive(entry) else None
 
     def _alive(self, entry: Entry) -> bool:
         now = self._now()
@@ -293,6 +376,48 @@ class ExactCache(Closing):
             self._doom(entry.id, "expired")
             return False
         return True
+
+    def _may_read(self, entry: Entry, principal: bytes) -> bool:
+        """Whether an entry is out of quarantine, or this one's own."""
+        if not entry.author or entry.author == principal:
+            return True
+        if self._store.confirmations(entry.id) >= self._safety.confirmations:
+            return True
+        self._counters.count("quarantined")
+        return False
+
+    def _author(self, principal: str) -> bytes:
+        if not isinstance(principal, str):
+            raise InputError(f"principal is {type(principal).__name__}, expected a string")
+        if not principal and self._safety.needs_principal:
+            raise InputError(
+                "principal is missing: with a quarantine or a quota, put() must be told whose "
+                "answer it stores"
+            )
+        return digest_of(principal, self._secret)
+
+    def _confirmed(
+        self, key: bytes, exact: bytes, author: bytes, question: str, answer: str
+    ) -> int | None:
+        """The id of another's entry that this answer confirms; None where it does not."""
+        if not self._safety.confirmations:
+            return None
+        entry = self._at_text(key, exact)
+        if entry is None or entry.author in (b"", author):
+            return None
+        if not same_words(question, entry.answer.decode(), answer):
+            return None
+        self._store.confirm(entry.id, author)
+        return entry.id
+
+    def _expected(self, key: bytes, exact: bytes) -> Any:  # noqa: ARG002
+        """What would have been served, where a fresh answer is to be compared with it."""
+        return None
+
+    def _compare(
+        self, expected: Any, question: str, answer: str, otherwise: Put | None = None
+    ) -> None:
+        """Have a fresh answer compared; what to store ``otherwise``, if it says something else."""
 
     def _hit(self, entry: Entry, tier: Literal["exact", "semantic"], similarity: float) -> CacheHit:
         return CacheHit(
@@ -305,33 +430,70 @@ class ExactCache(Closing):
             payload=MappingProxyType(json.loads(entry.payload)),
         )
 
-    def _stored(self, entry: Entry, labels: Sequence[tuple[str, str]]) -> int:
+    def _lifetime(self, question: str, ttl_s: float | None, content_class: str | None) -> float:
+        """What was said last counts: of the entry, its class, the cache."""
+        if ttl_s is not None:
+            return ttl_s
+        if content_class is None and self._ttl_s is not None:
+            return self._ttl_s
+        return self._lifetimes.of(question, content_class)
+
+    def _stored(
+        self, entry: Entry, labels: Sequence[tuple[str, str]], author: bytes, expected: Any
+    ) -> int | None:
         used, doomed = self._taken()
+        put = Put(
+            entry=entry,
+            labels=labels,
+            used=used,
+            doomed=doomed,
+            limits=self._limits,
+            frequency=self._asked.of(entry.exact),
+            author=author,
+            quota=self._safety.quota,
+        )
+        # what may turn out to say the same as another entry is found by its own text alone
+        alone = expected is not None and self._found_alone
+        first = replace(put, entry=replace(entry, vector=None)) if alone else put
         try:
-            entry_id = self._store.put(
-                entry, labels=labels, used=used, doomed=doomed, max_entries=self._max_entries
-            )
+            entry_id, reason = self._store.put(first)
         except BaseException:
             with self._lock:
-                self._used = {**dict.fromkeys(used), **self._used}
+                self._used = [*used, *self._used]
                 self._doomed.update(doomed)
             raise
+        again = replace(put, used=(), doomed=(), quota=None) if alone and not reason else None
+        self._compare(expected, entry.question.decode(), entry.answer.decode(), again)
+        if reason:
+            self._counters.turn_away(reason)
+            return None
         self._counters.count("puts")
         return entry_id
 
     def _taken(self) -> tuple[list[int], list[int]]:
         """What look-ups found since the last write; whoever takes it writes it down."""
         with self._lock:
-            used, doomed = list(self._used), sorted(self._doomed)
-            self._used, self._doomed = {}, set()
+            used, doomed = self._used, sorted(self._doomed)
+            self._used, self._doomed = [], set()
         return used, doomed
 
-    def _note_use(self, entry_id: int) -> None:
+    def _note_use(self, hit: CacheHit, asked: Asked) -> None:
         with self._lock:
-            self._used.pop(entry_id, None)
-            self._used[entry_id] = None
+            self._used.append(hit.entry_id)
             if len(self._used) > _MOST_PENDING:
-                del self._used[next(iter(self._used))]
+                del self._used[0]
+        if self._log is not None:
+            self._log.append(
+                LoggedHit(
+                    time=self._now(),
+                    entry=hit.entry_id,
+                    tier=hit.tier,
+                    similarity=hit.similarity,
+                    scope=asked.key.hex()[:16],
+                    question=asked.exact.hex()[:16],
+                    principal=asked.principal.hex()[:16],
+                )
+            )
 
     def _doom(self, entry_id: int, why: Literal["expired", "corrupt"]) -> None:
         """Count an entry that may not be served, once; the next put removes it."""

@@ -52,9 +52,13 @@ class CacheStats:
         misses: nothing served.
         errors: look-ups that raised, in the store or in the embedder.
         puts: entries stored.
+        quarantined: candidates passed over because too few had confirmed them.
+        compared: misses that were made so that a fresh answer could be compared.
+        not_admitted: answers that were not stored, by the reason.
         refused: candidates at or above the threshold that a guard refused, by the guard's name.
         expired: entries found past their time, or dated in the future; not served.
         corrupt: entries found damaged; not served.
+        judge_failures: comparisons that gave no label, because the judge failed.
     """
 
     lookups: int = 0
@@ -63,9 +67,13 @@ class CacheStats:
     misses: int = 0
     errors: int = 0
     puts: int = 0
+    quarantined: int = 0
+    compared: int = 0
+    not_admitted: Mapping[str, int] = field(default_factory=_none)
     refused: Mapping[str, int] = field(default_factory=_none)
     expired: int = 0
     corrupt: int = 0
+    judge_failures: int = 0
 
     @property
     def hits(self) -> int:
@@ -85,6 +93,7 @@ class Counters:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        self._turned_away: Counter[str] = Counter()
 
     def count(self, name: str, times: int = 1) -> None:
         """Add to one of the fields of `CacheStats`."""
@@ -96,7 +105,16 @@ class Counters:
         with self._lock:
             self._refused[guard] += 1
 
+    def turn_away(self, reason: str) -> None:
+        """Add an answer that was not stored for this reason."""
+        with self._lock:
+            self._turned_away[reason] += 1
+
     def snapshot(self) -> CacheStats:
         """All counters at one moment."""
         with self._lock:
-            return CacheStats(**self._counts, refused=MappingProxyType(dict(self._refused)))
+            return CacheStats(
+                **self._counts,
+                not_admitted=MappingProxyType(dict(self._turned_away)),
+                refused=MappingProxyType(dict(self._refused)),
+            )

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragopt.cache.checks import as_scope, is_number
-from ragopt.cache.entries import DamagedEntry, Entry
-from ragopt.cache.exact import ExactCache
-from ragopt.cache.guards import DEFAULT_GUARDS, Guard
-from ragopt.cache.results import CacheHit
+from ragopt.cache.checks import as_scope
+from ragopt.cache.drift import LiveError
+from ragopt.cache.exact import Asked, ExactCache
+from ragopt.cache.following import VECTOR_DTYPE, FollowedVectors
+from ragopt.cache.guards import DEFAULT_GUARDS, SAFETY_GUARDS, Guard
+from ragopt.cache.indexed import IndexedVectors
+from ragopt.cache.judging import Judge
+from ragopt.cache.lifetimes import Lifetimes
+from ragopt.cache.policies.base import Candidate, Policy
+from ragopt.cache.policies.static import Static
+from ragopt.cache.results import CacheHit, CacheStats
+from ragopt.cache.safety import Safety
 from ragopt.cache.scope import Scope
-from ragopt.cache.vectors import FlatVectors, VectorStore
+from ragopt.cache.stores import DamagedEntry, Entry, EntryStore, Put
+from ragopt.cache.vectors import VectorStore
+from ragopt.cache.watching import Audit, Expected, Watch
 from ragopt.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+    from typing_extensions import Self
 
     from ragopt.embed import Embedder
 
@@ -31,29 +39,15 @@ __all__ = ["SemanticCache"]
 
 _CANDIDATES = 5
 _ROUNDING = 1e-6  # of float32 dot products: threshold=1.0 still finds the very same vector
-_UNIT = 1e-3  # how far from 1 the length of a stored vector may be
-_BLOB = np.dtype("<f4")
-_MOST_SCOPES = 1024  # with vectors in memory; the least recently used are read again when needed
-_STALE_SHARE = 0.1  # of a scope's vectors removed elsewhere, before they are looked through
-
-
-@dataclass(slots=True)
-class _ScopeVectors:
-    """The vectors of one scope in memory, and how far they follow the file."""
-
-    vectors: VectorStore
-    state: tuple[int, int] | None = None
-    last_id: int = 0
-    removals: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+_COARSE = 2e-3  # of the rows in half precision that candidates are found by
 
 
 class SemanticCache(ExactCache):
     """Answers by meaning: exact text first, then the most similar questions of the same scope.
 
-    A cached answer is served when the cosine of the two questions is at least ``threshold`` and
-    no guard refuses; the five most similar candidates are tried in order. Everything else is as in
-    `ExactCache`.
+    Of the five most similar questions, the first is served that no guard refuses and that the
+    policy serves. The plain policy is a threshold of their cosine; `calibrated` makes one with a
+    bound on the share of wrong answers. Everything else is as in `ExactCache`.
 
     The embedder's id is part of every scope: what one embedder stored, another never reads. What
     other processes store in the file is seen at the next look-up, and what they remove is never
@@ -61,24 +55,34 @@ class SemanticCache(ExactCache):
 
     Args:
         embedder: gives the vectors.
-        threshold: least cosine, above 0 and at most 1.
+        threshold: least cosine, above 0 and at most 1; .95 without a policy.
+        policy: decides instead of a threshold; see `ragopt.cache.policies`.
         exact: serve the same text without asking the embedder.
         semantic: serve similar questions; without it this is an `ExactCache`.
-        guards: that must all agree before a similar question is served.
+        guards: that must all agree before a similar question is served; `DEFAULT_GUARDS` when
+            None, `SAFETY_GUARDS` for a policy with a verifier.
+        judge: tells whether a cached answer would have done, for policies that learn and for
+            audits: `same_words`, an `LLMJudge`, or a function of question, cached and fresh answer.
+        audit: how hits are watched over; not at all when None.
         path: as in `ExactCache`.
+        store: as in `ExactCache`.
         ttl_s: as in `ExactCache`.
+        lifetimes: as in `ExactCache`.
         max_entries: as in `ExactCache`.
+        max_bytes: as in `ExactCache`.
+        safety: as in `ExactCache`.
         secret: as in `ExactCache`.
         clock: as in `ExactCache`.
-        vector_store: makes the index of a scope from the embedder's dim; every row compared when
+        vector_store: makes the index of a scope from the embedder's dim; `IndexedVectors` when
             None.
 
     Raises:
-        InputError: a value outside its range, or a file of another kind.
+        InputError: a value outside its range, a policy calibrated with another embedder, or a file
+            of another kind.
         RagoptError: as `ExactCache`.
 
-    Cost: a look-up reads 4 * dim bytes of memory per entry of the scope, and one row of the file
-    per candidate.
+    Cost: a look-up compares the vector with those of its scope up to some thousand entries and asks
+    an index from there on, and reads one row of the file per candidate.
 
     Example:
         >>> cache = SemanticCache(embedder, threshold=0.95)         # doctest: +SKIP
@@ -91,35 +95,108 @@ class SemanticCache(ExactCache):
         self,
         embedder: Embedder,
         *,
-        threshold: float = 0.95,
+        threshold: float | None = None,
+        policy: Policy | None = None,
         exact: bool = True,
         semantic: bool = True,
-        guards: Sequence[Guard] = DEFAULT_GUARDS,
+        guards: Sequence[Guard] | None = None,
+        judge: Judge | None = None,
+        audit: Audit | None = None,
         path: Path | str | None = None,
+        store: EntryStore | None = None,
         ttl_s: float | None = None,
+        lifetimes: Lifetimes | None = None,
         max_entries: int | None = None,
+        max_bytes: int | None = None,
+        safety: Safety | None = None,
         secret: bytes = b"",
         clock: Callable[[], float] = time.time,
         vector_store: Callable[[int], VectorStore] | None = None,
     ) -> None:
-        if not is_number(threshold) or not 0 < threshold <= 1:
-            raise InputError(f"threshold={threshold!r}, expected a cosine above 0, at most 1")
         if not (exact or semantic):
             raise InputError("exact=False and semantic=False leave nothing to serve; enable one")
         _check_embedder(embedder)
-        _check_guards(guards)
+        policy = _checked_policy(policy, threshold, embedder)
+        if guards is None:
+            guards = DEFAULT_GUARDS if getattr(policy, "verifier", None) is None else SAFETY_GUARDS
+        _check_guards(guards, policy)
         self._embedder = embedder
         self._dim = int(embedder.dim)
         self._embedder_id = f"{embedder.id}/{self._dim}"
-        self._threshold = float(threshold)
         self._exact = exact
         self._semantic = semantic
         self._guards = tuple(guards)
-        self._make_vectors: Callable[[int], VectorStore] = vector_store or FlatVectors
-        self._scopes: OrderedDict[bytes, _ScopeVectors] = OrderedDict()
         super().__init__(
-            path=path, ttl_s=ttl_s, max_entries=max_entries, secret=secret, clock=clock
+            path=path,
+            store=store,
+            ttl_s=ttl_s,
+            lifetimes=lifetimes,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            safety=safety,
+            secret=secret,
+            clock=clock,
         )
+        self._vectors = FollowedVectors(
+            self._store,
+            self._dim,
+            vector_store or IndexedVectors,
+            lambda entry_id: self._doom(entry_id, "corrupt"),
+        )
+        try:
+            self._watch = Watch(self._store, policy, judge=judge, audit=audit)
+        except BaseException:
+            self._store.close()
+            raise
+
+    @classmethod
+    def calibrated(
+        cls,
+        embedder: Embedder,
+        pairs: Iterable[Any],
+        *,
+        max_error: float = 0.05,
+        confidence: float = 0.95,
+        verify: bool | None = None,
+        seed: int = 0,
+        progress: Callable[[str, int, int], object] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A cache whose hits are wrong in at most ``max_error`` of the cases, certified.
+
+        Where the pairs cannot certify that, similar questions are not served, and ``policy`` says
+        so; the exact tier is not concerned.
+
+        Args:
+            embedder: gives the vectors.
+            pairs: ``(text, text, same)`` each: questions like those that will be asked.
+            max_error: tolerated share of wrong hits.
+            confidence: with which it must hold.
+            verify: as in `ragopt.cache.policies.calibrate`.
+            seed: likewise.
+            progress: likewise.
+            **options: of the cache.
+
+        Raises:
+            InputError: as `ragopt.cache.policies.calibrate`.
+
+        Example:
+            >>> cache = SemanticCache.calibrated(embedder, pairs, max_error=0.05)  # doctest: +SKIP
+            >>> print(cache.policy)                                                # doctest: +SKIP
+        """
+        from ragopt.cache.policies.calibration import calibrate
+
+        policy = calibrate(
+            embedder,
+            pairs,
+            max_error=max_error,
+            confidence=confidence,
+            guards=options.get("guards"),
+            verify=verify,
+            seed=seed,
+            progress=progress,
+        )
+        return cls(embedder, policy=policy, **options)
 
     @property
     def embedder(self) -> Embedder:
@@ -127,52 +204,107 @@ class SemanticCache(ExactCache):
         return self._embedder
 
     @property
+    def policy(self) -> Policy:
+        """What decides on similar questions; after an alarm of the audits, a stricter one."""
+        return self._watch.policy
+
+    def live_error(self) -> LiveError | None:
+        """What the audits say of the policy in force; None without audits.
+
+        Waits for the comparisons that are under way.
+        """
+        self._check_open()
+        self._watch.finish()
+        return self._watch.live
+
+    @property
+    def stats(self) -> CacheStats:
+        """Counters of this object since it was opened."""
+        return replace(super().stats, judge_failures=self._watch.judge_failures)
+
+    @property
     def ram_bytes(self) -> int:
         """Memory that grows with the entries: the vectors, and all of a cache without a file."""
-        with self._lock:
-            stores = [scope.vectors for scope in self._scopes.values()]
-        return super().ram_bytes + sum(int(getattr(each, "nbytes", 0)) for each in stores)
+        return super().ram_bytes + self._vectors.nbytes
 
     def _more(self) -> str:
-        return f", threshold={self._threshold}"
+        live = self._watch.live
+        return f", {self.policy}" + ("" if live is None else f", {live}")
+
+    def close(self) -> None:
+        """Write down the last hits and comparisons, and close the file; twice does nothing."""
+        if not self._closed:
+            self._watch.close()
+        super().close()
+
+    @property
+    def _found_alone(self) -> bool:
+        return self._watch.learns
+
+    def _expected(self, key: bytes, exact: bytes) -> Expected | None:
+        return self._watch.expected(key, exact)
+
+    def _compare(
+        self, expected: Expected | None, question: str, answer: str, otherwise: Put | None = None
+    ) -> None:
+        if expected is not None:
+            self._watch.compare(expected, question, answer, otherwise)
 
     def _look_up(
-        self,
-        question: str,
-        key: bytes,
-        unit: NDArray[np.float32] | Callable[[], ArrayLike] | None,
+        self, asked: Asked, unit: NDArray[np.float32] | Callable[[], ArrayLike] | None
     ) -> CacheHit | None:
-        hit = self._same_text(question, key) if self._exact else None
+        hit = self._same_text(asked) if self._exact else None
         if hit is not None or not self._semantic:
             return hit
-        vectors = self._followed(key)
+        if self._watch.compares:
+            self._watch.follow()
+        if self.policy.least > 1:
+            return None
+        vectors = self._vectors.of(asked.key)
         if not len(vectors):
             return None  # nothing to compare with: the embedder need not be asked
         if callable(unit):
             unit = self._checked_vector(unit())
-        unit = self._embedded(question) if unit is None else unit
-        return self._similar(question, key, vectors, unit) if unit.any() else None
+        unit = self._embedded(asked.question) if unit is None else unit
+        return self._similar(asked, vectors, unit) if unit.any() else None
 
     def _similar(
-        self, question: str, key: bytes, vectors: VectorStore, unit: NDArray[np.float32]
+        self, asked: Asked, vectors: VectorStore, unit: NDArray[np.float32]
     ) -> CacheHit | None:
-        """The most similar entry that is there, sound, in time, and passes the guards."""
+        """The most similar entry that is there, sound, in time, and may be served."""
         gone: set[int] = set()
+        least = self.policy.least
         while True:
             stale = set()
-            for entry_id, similarity in vectors.search(
-                unit, _CANDIDATES, self._threshold - _ROUNDING
-            ):
-                entry = self._sound(entry_id, key)
+            for entry_id, _ in vectors.search(unit, _CANDIDATES, least - _COARSE):
+                entry = self._sound(entry_id, asked.key)
                 if entry is None:
                     stale.add(entry_id)
-                elif self._agreed(question, entry.question.decode()):
-                    return self._hit(entry, "semantic", min(1.0, similarity))
+                    continue
+                similarity = _cosine(unit, entry)
+                if similarity < least - _ROUNDING or not self._may_read(entry, asked.principal):
+                    continue
+                decision = self._decision(asked, entry, similarity)
+                if decision == "serve":
+                    return self._hit(entry, "semantic", similarity)
+                if decision != "miss":
+                    self._counters.count("compared")
+                    self._watch.expect(
+                        asked.key, asked.exact, entry, similarity, audit=decision == "audit"
+                    )
+                    return None
             if stale <= gone:
                 return None
             gone |= stale
-            with self._of_scope(key).lock:  # the next candidates come up to fill the places
-                vectors.remove(stale)
+            self._vectors.forget(asked.key, stale)  # the next candidates come up in their places
+
+    def _decision(self, asked: Asked, entry: Entry, similarity: float) -> str:
+        cached = entry.question.decode()
+        if not self._agreed(asked.question, cached):
+            return "miss"
+        observed = self._watch.observed(entry.id)
+        candidate = Candidate(asked.question, cached, similarity, entry.id, observed)
+        return self._watch.decide(candidate)
 
     def _sound(self, entry_id: int, key: bytes) -> Entry | None:
         try:
@@ -180,7 +312,7 @@ class SemanticCache(ExactCache):
         except DamagedEntry:
             self._doom(entry_id, "corrupt")
             return None
-        if entry is None or entry.scope != key or not self._alive(entry):
+        if entry is None or entry.scope != key or entry.vector is None or not self._alive(entry):
             return None
         return entry
 
@@ -190,65 +322,6 @@ class SemanticCache(ExactCache):
                 self._counters.refuse(guard.name)
                 return False
         return True
-
-    def _followed(self, key: bytes) -> VectorStore:
-        """The vectors of a scope, brought up to what any process has stored."""
-        mine = self._of_scope(key)
-        state = self._store.state()
-        if mine.state == state:
-            return mine.vectors
-        with mine.lock:
-            # the state was read first: what comes in meanwhile is read now or next time, never lost
-            self._take_in(key, mine)
-            self._drop_removed(key, mine)
-            mine.state = state
-        return mine.vectors
-
-    def _of_scope(self, key: bytes) -> _ScopeVectors:
-        with self._lock:
-            mine = self._scopes.get(key)
-            if mine is None:
-                mine = _ScopeVectors(self._make_vectors(self._dim))
-                self._scopes[key] = mine
-                if len(self._scopes) > _MOST_SCOPES:
-                    self._scopes.popitem(last=False)
-            self._scopes.move_to_end(key)
-            return mine
-
-    def _take_in(self, key: bytes, mine: _ScopeVectors) -> None:
-        seen, ids, rows = mine.last_id, [], []
-        for entry_id, blob in self._store.vectors(key, mine.last_id):
-            seen = entry_id
-            row = self._decoded(blob)
-            if row is not None:
-                ids.append(entry_id)
-                rows.append(row)
-            elif blob is not None:
-                self._doom(entry_id, "corrupt")
-            if len(ids) == _CHUNK:
-                mine.vectors.add(ids, np.stack(rows))
-                mine.last_id, ids, rows = seen, [], []
-        if ids:
-            mine.vectors.add(ids, np.stack(rows))
-        mine.last_id = seen
-
-    def _drop_removed(self, key: bytes, mine: _ScopeVectors) -> None:
-        """Give back the memory of entries removed elsewhere, once there may be many."""
-        _, removals = self._store.totals()
-        if removals - mine.removals <= _STALE_SHARE * len(mine.vectors):
-            return
-        known = mine.vectors.ids()
-        mine.vectors.remove(
-            np.setdiff1d(known, np.asarray(self._store.ids(key), np.int64)).tolist()
-        )
-        mine.removals = removals
-
-    def _decoded(self, blob: object) -> NDArray[np.float32] | None:
-        if not isinstance(blob, bytes) or len(blob) != self._dim * _BLOB.itemsize:
-            return None
-        row = np.frombuffer(blob, dtype=_BLOB).astype(np.float32)
-        length = float(np.linalg.norm(row.astype(np.float64)))
-        return row if abs(length - 1) < _UNIT else None  # also where it is NaN
 
     def _embedded(self, question: str) -> NDArray[np.float32]:
         vectors = np.asarray(self._embedder.embed([question]))
@@ -283,7 +356,7 @@ class SemanticCache(ExactCache):
         if not self._semantic:
             return None
         unit = self._embedded(question) if unit is None else unit
-        return unit.astype(_BLOB).tobytes() if unit.any() else None
+        return unit.astype(VECTOR_DTYPE).tobytes() if unit.any() else None
 
     def _scope_key(self, scope: Scope | None) -> bytes:
         scope = as_scope(scope)
@@ -295,7 +368,26 @@ class SemanticCache(ExactCache):
         return replace(scope, embedder_id=self._embedder_id).key(self._secret)
 
 
-_CHUNK = 1024  # rows taken into memory at once
+def _cosine(unit: NDArray[np.float32], entry: Entry) -> float:
+    """Of the question's vector and an entry's as it is stored; at most 1."""
+    row = np.frombuffer(entry.vector or b"", dtype=VECTOR_DTYPE)
+    return min(1.0, float(unit @ row))
+
+
+def _checked_policy(policy: Policy | None, threshold: float | None, embedder: Embedder) -> Policy:
+    if policy is None:
+        return Static() if threshold is None else Static(threshold)
+    if threshold is not None:
+        raise InputError(f"threshold={threshold!r} and a policy, which decides: give one of them")
+    if not callable(getattr(policy, "decide", None)) or not hasattr(policy, "least"):
+        raise InputError(f"policy is {policy!r}, expected one of ragopt.cache.policies")
+    calibrated_with = getattr(policy, "embedder_id", "")
+    if calibrated_with not in ("", embedder.id):
+        raise InputError(
+            f"the policy was calibrated with the embedder {calibrated_with!r}, this cache has "
+            f"{embedder.id!r}: their similarities differ; calibrate again"
+        )
+    return policy
 
 
 def _check_embedder(embedder: Any) -> None:
@@ -309,7 +401,7 @@ def _check_embedder(embedder: Any) -> None:
         raise InputError(f"embedder {name!r} has dim={dim!r}, expected 1 or more")
 
 
-def _check_guards(guards: Sequence[Guard]) -> None:
+def _check_guards(guards: Sequence[Guard], policy: Policy) -> None:
     for guard in guards:
         if not isinstance(getattr(guard, "name", None), str) or not callable(
             getattr(guard, "agrees", None)
@@ -317,3 +409,10 @@ def _check_guards(guards: Sequence[Guard]) -> None:
             raise InputError(
                 f"guards holds {guard!r}, expected objects with a name and agrees(asked, cached)"
             )
+    names = {guard.name for guard in guards}
+    expected = getattr(policy, "guards", None)
+    if expected is not None and set(expected) != names:
+        raise InputError(
+            f"the policy was calibrated with the guards {sorted(expected)}, this cache has "
+            f"{sorted(names)}: its certificate speaks of other hits; calibrate again"
+        )

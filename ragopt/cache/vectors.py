@@ -107,8 +107,13 @@ class FlatVectors:
 
     def ids(self) -> NDArray[np.int64]:
         """Ids that can be found, oldest first."""
-        ids = self._seen[1]
-        return ids[~np.isin(ids, list(self._removed))]
+        return self.taken()[0]
+
+    def taken(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Copies of the ids (n,) that can be found and of their rows (n, dim), oldest first."""
+        rows, ids = self._seen
+        keep = ~np.isin(ids, list(self._removed))
+        return ids[keep], rows[keep]
 
     def _grow(self, capacity: int) -> None:
         rows, ids = self._seen

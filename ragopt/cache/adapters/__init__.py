@@ -1,0 +1,1 @@
+"""The caches of other libraries, with one of ragopt's behind them."""
