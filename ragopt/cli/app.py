@@ -11,6 +11,7 @@ from rich.markup import escape
 
 import ragopt
 from ragopt.cli.bench import bench
+from ragopt.cli.cache import cache
 from ragopt.cli.common import Interrupted, message
 from ragopt.cli.demo import demo
 from ragopt.cli.diff import diff
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(savings)
 app.add_typer(index)
+app.add_typer(cache)
 app.add_typer(bench)
 app.command()(diff)
 app.command()(report)
