@@ -73,6 +73,7 @@ METRICS: Mapping[str, Metric] = {
     "hit_rate": _HITS,
     "hit_rate_at_precision_90": _HITS,
     "hit_rate_at_precision_95": _HITS,
+    "hit_rate_certified_10": _HITS,
     "wrong_per_hit": Metric("ratio", "smaller", about="quality"),
     "wrong_per_request": Metric("ratio", "smaller", about="quality"),
     "lookup_p50_us": _US,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from ragopt.benchmarks.cache.policies import OWN, Candidate
 from ragopt.benchmarks.cache.scoring import Scored, rows_of, score
 from ragopt.benchmarks.cache.services import Services, scratch
 from ragopt.benchmarks.cache.stream import repeats
+from ragopt.benchmarks.cache.verifying import verifier_of
 from ragopt.benchmarks.common import about, chosen, silent
 from ragopt.benchmarks.rows import BenchResult, Row
 from ragopt.corpus import Progress
@@ -65,7 +67,14 @@ def bench_cache(
     tell("vectors", 1, 1)
     with Services() as services, scratch(timed=True) as folder:
         pool = _pool(material, wanted, folder, tell) if "latency" in wanted.protocols else None
-        run = Run(material=material, options=wanted, services=services, pool=pool, tell=tell)
+        run = Run(
+            material=material,
+            options=wanted,
+            services=services,
+            pool=pool,
+            verifier=functools.cache(lambda: verifier_of(material, seed=wanted.seed)),
+            tell=tell,
+        )
         measured = [run.measure(each) for each in candidates if each.name in names]
     return _result(dataset, wanted, material, measured, pool)
 

@@ -38,6 +38,8 @@ class Material:
         pairs: labelled; none where the source has no pairs.
         split: of the pairs.
         subset: places, ascending, of the pairs that slower policies answer.
+        fitting: places, ascending, of the pairs that a verifier is fitted on: half of those that
+            fit, without a question in common with the others.
         notes: what was left out or drawn, for the result.
     """
 
@@ -46,6 +48,7 @@ class Material:
     pairs: tuple[LabelledPair, ...] = ()
     split: Halves | None = None
     subset: NDArray[np.int64] | None = None
+    fitting: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -96,6 +99,7 @@ def _of_pairs(dataset: PairSet, options: CacheBenchOptions, embedder: Embedder |
         pairs=tuple(known),
         split=Halves(fit, report),
         subset=subset,
+        fitting=fit[parts([known[place] for place in fit], (0.5, 0.5), seed=options.seed)[0]],
         notes={
             "pairs": len(known),
             "same": sum(pair.same for pair in known),

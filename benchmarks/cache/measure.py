@@ -21,6 +21,7 @@ from ragopt.benchmarks.cache.stream import run_stream
 from ragopt.benchmarks.cache.unavailable import Unavailable
 from ragopt.benchmarks.cache.vectors import VectorTable
 from ragopt.benchmarks.common import reason_of
+from ragopt.cache.policies import Verifier
 
 __all__ = ["Measured", "Run", "Tell"]
 
@@ -62,6 +63,7 @@ class Run:
     options: CacheBenchOptions
     services: Services
     pool: latency.Pool | None
+    verifier: Callable[[], Verifier]
     tell: Tell
 
     def measure(self, candidate: Candidate) -> Measured:
@@ -81,6 +83,8 @@ class Run:
         if material.split is None or material.subset is None:
             return
         found.places = material.subset if candidate.peer else np.arange(len(material.pairs))
+        if candidate.fits:
+            found.places = np.setdiff1d(found.places, material.fitting)
         asked = [material.pairs[place] for place in found.places]
         task = f"{candidate.name}: pairs"
         with self._open(candidate, pairs.FLOOR) as policy:
@@ -158,6 +162,7 @@ class Run:
                     threshold=threshold,
                     folder=folder,
                     services=self.services,
+                    verifier=self.verifier,
                 )
             )
             with contextlib.closing(policy):

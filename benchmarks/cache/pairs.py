@@ -29,12 +29,15 @@ from ragopt.benchmarks.cache.policies import Policy, Served
 from ragopt.benchmarks.cache.split import Halves, check_apart
 from ragopt.benchmarks.cache.vectors import VectorTable
 from ragopt.benchmarks.datasets.types import LabelledPair
+from ragopt.cache.policies import certified_steps
 
 __all__ = [
     "FLOOR",
+    "MAX_ERROR",
     "PRECISIONS",
     "Judged",
     "OperatingPoint",
+    "certified_point",
     "check_scores",
     "curve",
     "judge",
@@ -46,6 +49,10 @@ FLOOR = 0.3
 """Cosine below which no cache would serve; scores start here."""
 
 PRECISIONS = (0.95, 0.9, 0.85)
+MAX_ERROR = 0.1
+"""Share of wrong hits that is certified."""
+
+_CERTIFIED_GRID = tuple(step / 200 for step in range(200, 59, -1))  # scores, 1 down to .3
 _GRID = tuple(threshold / 1000 for threshold in (*range(500, 900, 25), *range(900, 1000, 5), 1000))
 _ROUNDING = 300  # millionths: float32 here, float32 of another order of addition there
 _CHECKED = 40  # pairs to check on each side of a threshold, and as many at random
@@ -72,16 +79,20 @@ class OperatingPoint:
         threshold: millionths; None where no threshold reached it.
         fit: what it did where it was fitted.
         report: what it did on the other half.
+        certified: the fit bounds the error at 95 % confidence.
     """
 
     precision: float
     threshold: int | None
     fit: Counted | None = None
     report: Counted | None = None
+    certified: bool = False
 
     @property
     def reason(self) -> str:
         """Why there is no threshold."""
+        if self.certified:
+            return f"no threshold certified at {1 - self.precision:.0%} wrong hits"
         return (
             f"precision {self.precision:g} never reached with at least "
             f"{enough_hits(self.precision)} hits on the half that fits"
@@ -189,6 +200,23 @@ def operating_point(fit: Judged, report: Judged, precision: float) -> OperatingP
         threshold=threshold,
         fit=fit.at(threshold),
         report=report.at(threshold),
+    )
+
+
+def certified_point(fit: Judged, report: Judged) -> OperatingPoint:
+    """The lowest threshold whose error one half bounds at 95 % confidence, on the other half."""
+    scores = np.where(fit.scores == NOT_SERVED, -np.inf, fit.scores / MILLION)
+    steps = certified_steps(scores, fit.same, max_error=MAX_ERROR, grid=_CERTIFIED_GRID)
+    chosen = [step.threshold for step in steps if step.certified]
+    if not chosen:
+        return OperatingPoint(precision=1 - MAX_ERROR, threshold=None, certified=True)
+    threshold = millionths(chosen[-1])
+    return OperatingPoint(
+        precision=1 - MAX_ERROR,
+        threshold=threshold,
+        fit=fit.at(threshold),
+        report=report.at(threshold),
+        certified=True,
     )
 
 

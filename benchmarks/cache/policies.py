@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ragopt.benchmarks.cache.services import Services
+from ragopt.benchmarks.cache.unavailable import Unavailable
 from ragopt.benchmarks.cache.vectors import VectorTable
-from ragopt.cache import ExactCache, SemanticCache
+from ragopt.cache import Admission, ExactCache, Safety, SemanticCache
+from ragopt.cache.policies import Calibrated, Verifier
 
 __all__ = ["OWN", "Candidate", "Opening", "Policy", "Served", "fill"]
 
@@ -57,12 +59,14 @@ class Opening:
         threshold: least cosine at which it is to serve.
         folder: empty, its own.
         services: that several policies share.
+        verifier: gives the one that is fitted for this run, where there are pairs to fit it on.
     """
 
     table: VectorTable
     threshold: float
     folder: Path
     services: Services
+    verifier: Callable[[], Verifier] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ class Candidate:
         open: makes one, empty.
         default: least cosine at which it serves out of the box; None where it compares texts.
         peer: not ragopt's own.
+        fits: a verifier is fitted for it, on pairs that it is then not asked.
         distributions: whose versions are recorded.
         about: how it is set up.
     """
@@ -82,6 +87,7 @@ class Candidate:
     open: Callable[[Opening], Policy]
     default: float | None
     peer: bool = False
+    fits: bool = False
     distributions: tuple[str, ...] = ()
     about: str = field(default="", compare=False)
 
@@ -116,8 +122,28 @@ class _Ragopt:
         self._cache.close()
 
 
+class _Verified(_Ragopt):
+    """Its scores are the verifier's probabilities, not cosines."""
+
+    def __init__(self, cache: ExactCache, verifier: Verifier) -> None:
+        super().__init__(cache)
+        self._verifier = verifier
+
+    def get(self, question: str) -> Served | None:
+        hit = self._cache.get(question)
+        if hit is None or hit.tier == "exact":
+            return None if hit is None else Served(hit.answer, 1.0)
+        return Served(
+            hit.answer, self._verifier.probability(question, hit.question, hit.similarity)
+        )
+
+
+# Answers here are tokens drawn at random, some of which look like a card or a key.
+_ANYTHING = Safety(admission=Admission(pii=None))
+
+
 def _exact(opening: Opening) -> Policy:
-    return _Ragopt(ExactCache(path=opening.folder / "cache.db"))
+    return _Ragopt(ExactCache(path=opening.folder / "cache.db", safety=_ANYTHING))
 
 
 def _static(opening: Opening) -> Policy:
@@ -127,15 +153,36 @@ def _static(opening: Opening) -> Policy:
             threshold=opening.threshold,
             guards=(),
             path=opening.folder / "cache.db",
+            safety=_ANYTHING,
         )
     )
 
 
 def _guarded(opening: Opening) -> Policy:
     return _Ragopt(
-        SemanticCache(opening.table, threshold=opening.threshold, path=opening.folder / "cache.db")
+        SemanticCache(
+            opening.table,
+            threshold=opening.threshold,
+            path=opening.folder / "cache.db",
+            safety=_ANYTHING,
+        )
     )
 
+
+def _verified(opening: Opening) -> Policy:
+    if opening.verifier is None:
+        raise Unavailable("no labelled pairs to fit a verifier on")
+    verifier = opening.verifier()
+    policy = Calibrated(
+        threshold=opening.threshold, certificate=None, verifier=verifier, least=_LEAST
+    )
+    cache = SemanticCache(
+        opening.table, policy=policy, path=opening.folder / "cache.db", safety=_ANYTHING
+    )
+    return _Verified(cache, verifier)
+
+
+_LEAST = 0.5  # cosine below which a verifier is not asked
 
 OWN = (
     Candidate(name="exact", open=_exact, default=None, about="ragopt ExactCache in a file"),
@@ -150,5 +197,13 @@ OWN = (
         open=_guarded,
         default=0.95,
         about="ragopt SemanticCache in a file, with its default guards",
+    ),
+    Candidate(
+        name="verified",
+        open=_verified,
+        default=0.95,
+        fits=True,
+        about="ragopt SemanticCache in a file, with its safety guards and a verifier, whose "
+        "probability stands in the place of the cosine; fitted on half of the pairs that fit",
     ),
 )

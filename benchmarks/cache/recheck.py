@@ -10,7 +10,7 @@ import numpy as np
 
 from ragopt.benchmarks.cache.figures import MILLION, unpack
 from ragopt.benchmarks.cache.pairs import Judged
-from ragopt.benchmarks.cache.scoring import score_halves
+from ragopt.benchmarks.cache.scoring import CERTIFIED, score_halves
 from ragopt.benchmarks.cache.stream import counted
 from ragopt.benchmarks.rows import BenchResult
 from ragopt.errors import InputError
@@ -59,14 +59,14 @@ def _figure(result: BenchResult, decisions: Mapping[str, Any], name: str, metric
     threshold = float(result.details["options"]["threshold"])
     if metric.startswith("stream/"):
         return _of_stream(decisions, log, default, threshold, metric.removeprefix("stream/"))
-    if log["scores"] is None or metric not in (*_PRECISIONS, "wrong_per_hit"):
+    if log["scores"] is None or metric not in (*_PRECISIONS, CERTIFIED, "wrong_per_hit"):
         return _NO_FIGURE
     fit, report = _halves(decisions, log)
     figures = score_halves(fit, report, default, threshold)
     if metric == "wrong_per_hit":
         return figures.at_threshold.wrong_per_hit
-    point = figures.points[_PRECISIONS[metric]].report
-    return None if point is None else point.hit_rate
+    point = figures.certified if metric == CERTIFIED else figures.points[_PRECISIONS[metric]]
+    return None if point.report is None else point.report.hit_rate
 
 
 def _halves(decisions: Mapping[str, Any], log: Mapping[str, Any]) -> tuple[Judged, Judged]:

@@ -24,6 +24,7 @@ from ragopt.benchmarks.cache.pairs import (
     PRECISIONS,
     Judged,
     OperatingPoint,
+    certified_point,
     curve,
     judge,
     operating_point,
@@ -31,7 +32,7 @@ from ragopt.benchmarks.cache.pairs import (
 from ragopt.benchmarks.cache.stream import counted
 from ragopt.benchmarks.rows import Row
 
-__all__ = ["PairFigures", "Scored", "rows_of", "score", "score_halves"]
+__all__ = ["CERTIFIED", "PairFigures", "Scored", "rows_of", "score", "score_halves"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +41,14 @@ class PairFigures:
 
     Args:
         points: precision to its operating point.
+        certified: at the threshold whose error is bounded, see `pairs.certified_point`.
         at_threshold: on the half that reports, at the threshold all are compared at.
         out_of_the_box: likewise, at the policy's own default.
         curve: likewise, at a grid of thresholds.
     """
 
     points: Mapping[float, OperatingPoint]
+    certified: OperatingPoint
     at_threshold: Counted
     out_of_the_box: Counted
     curve: list[dict[str, Any]]
@@ -84,6 +87,7 @@ class Scored:
             if figures is not None:
                 content[name] = {
                     "operating_points": [point.to_dict() for point in figures.points.values()],
+                    "certified": figures.certified.to_dict(),
                     "at_threshold": figures.at_threshold.to_dict(),
                     "out_of_the_box": figures.out_of_the_box.to_dict(),
                     "curve": figures.curve,
@@ -138,6 +142,7 @@ def score_halves(
     points = {each: operating_point(fit, report, each) for each in PRECISIONS}
     return PairFigures(
         points=points,
+        certified=certified_point(fit, report),
         at_threshold=report.at(millionths(threshold)),
         out_of_the_box=report.at(millionths(threshold if default is None else default)),
         curve=curve(report),
@@ -160,17 +165,29 @@ def rows_of(scored: Scored, options: CacheBenchOptions) -> list[Row]:
 
 
 def _pair_rows(scored: Scored, name: str, options: CacheBenchOptions) -> list[Row]:
-    metrics = ("hit_rate_at_precision_90", "hit_rate_at_precision_95", "wrong_per_hit")
+    metrics = (*_PRECISION_METRICS, CERTIFIED, "wrong_per_hit")
     reason = scored.measured.failed.get("pairs")
     if reason is not None:
         return [Row.missing(f"{name}/{metric}", reason) for metric in metrics]
     figures = scored.pairs
     if figures is None:
         return []
+    others = scored.same_pairs
     rows = [
-        _precision_row(f"{name}/{metric}", figures, scored.same_pairs, precision)
-        for metric, precision in zip(metrics, (0.9, 0.95), strict=False)
+        _precision_row(
+            f"{name}/{metric}",
+            figures.points[precision],
+            None if others is None else others.points[precision],
+        )
+        for metric, precision in _PRECISION_METRICS.items()
     ]
+    rows.append(
+        _precision_row(
+            f"{name}/{CERTIFIED}",
+            figures.certified,
+            None if others is None else others.certified,
+        )
+    )
     at = figures.at_threshold
     extra = {
         **_setting(scored, options.threshold),
@@ -190,13 +207,13 @@ def _pair_rows(scored: Scored, name: str, options: CacheBenchOptions) -> list[Ro
     return [*rows, _wrong_row(f"{name}/wrong_per_hit", at, extra)]
 
 
-def _precision_row(
-    name: str, figures: PairFigures, same_pairs: PairFigures | None, precision: float
-) -> Row:
-    point = figures.points[precision]
+CERTIFIED = "hit_rate_certified_10"
+_PRECISION_METRICS = {"hit_rate_at_precision_90": 0.9, "hit_rate_at_precision_95": 0.95}
+
+
+def _precision_row(name: str, point: OperatingPoint, other: OperatingPoint | None) -> Row:
     extra: dict[str, Any] = {}
-    if same_pairs is not None:
-        other = same_pairs.points[precision]
+    if other is not None:
         extra["same_pairs_as_peers"] = (
             other.reason if other.report is None else _brief(other.report)
         )

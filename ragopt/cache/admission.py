@@ -53,7 +53,7 @@ _SPOKEN = r"\b(?:password|passwd|pwd|passphrase|pin)\s*(?:is|:|=)\s*\S{4,}"
 PII: Mapping[str, tuple[re.Pattern[str], Callable[[str], bool]]] = MappingProxyType(
     {
         "email address": (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w"), _anything),
-        "payment card": (re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.])"), _is_card),
+        "payment card": (re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w.])"), _is_card),
         "bank account": (re.compile(_IBAN), _is_iban),
         "social security number": (re.compile(_SSN), _anything),
         "phone number": (re.compile("|".join(_PHONES)), _anything),

@@ -53,6 +53,7 @@ _HEADS = {
     "hit_rate": "hits",
     "wrong_per_hit": "wrong|/hit",
     "wrong_per_request": "wrong|/request",
+    "hit_rate_certified_10": "hits, 10 %|certified",
     "lookup_p50_us": "look-up|µs p50",
     "insert_p50_us": "insert|µs p50",
     "ndcg_at_10": "nDCG|@10",

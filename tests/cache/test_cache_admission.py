@@ -28,6 +28,7 @@ HARMLESS = [
     "a@b", "user @ home", "What is the PIN of a chip?", "ISBN 978-3-16-148410-0",
     "the hash 9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
     "192.168.100.200",
+    "the token f4111111111111111a and 5500000000000004x",
 ]  # fmt: skip
 
 

@@ -9,8 +9,10 @@ import pytest
 from cache_bench_made import SMALL, paired
 
 from ragopt.benchmarks.cache import CacheBenchOptions, bench_cache
+from ragopt.benchmarks.cache.figures import unpack
 from ragopt.benchmarks.cache.pairs import FLOOR, check_scores, judge, operating_point, score_pairs
 from ragopt.benchmarks.cache.policies import OWN, Opening
+from ragopt.benchmarks.cache.recheck import recheck
 from ragopt.benchmarks.cache.services import Services
 from ragopt.benchmarks.cache.vectors import VectorTable
 from ragopt.benchmarks.datasets.types import IntentSet, LabelledPair, PairSet, QueryLog
@@ -22,6 +24,7 @@ OWN_NAMES = ("exact", "static", "guarded")
 METRICS = (
     "hit_rate_at_precision_90",
     "hit_rate_at_precision_95",
+    "hit_rate_certified_10",
     "wrong_per_hit",
     "lookup_p50_us",
     "insert_p50_us",
@@ -192,7 +195,7 @@ def test_pairs_without_vectors_are_embedded_by_what_was_fitted_elsewhere() -> No
 
 
 def test_a_name_nobody_has_is_an_error_that_lists_the_known_ones(pairs: PairSet) -> None:
-    with pytest.raises(InputError, match="exact, static, guarded, gptcache, redisvl"):
+    with pytest.raises(InputError, match="exact, static, guarded, verified, gptcache, redisvl"):
         bench_cache(pairs, options=CacheBenchOptions(only=("gptcash",)))
 
 
@@ -270,3 +273,45 @@ def _words(texts: list[str]) -> VectorTable:
     triples = sorted({text[n : n + 3].lower() for text in distinct for n in range(len(text) - 2)})
     matrix = np.array([[text.lower().count(each) for each in triples] for text in distinct])
     return VectorTable({text: row for row, text in enumerate(distinct)}, matrix, id="triples")
+
+
+def without_numbers(pairs: PairSet) -> PairSet:
+    """The same with words that no guard takes for figures."""
+
+    def said(text: str) -> str:
+        return text.replace("one", "alpha").replace("two", "beta").replace("three", "gamma")
+
+    assert pairs.vectors is not None
+    places, matrix = pairs.vectors
+    return dataclasses.replace(
+        pairs,
+        pairs=tuple(
+            LabelledPair(said(pair.text_a), said(pair.text_b), pair.same) for pair in pairs.pairs
+        ),
+        vectors=({said(text): place for text, place in places.items()}, matrix),
+    )
+
+
+def test_a_verifier_is_fitted_on_pairs_that_it_is_not_asked() -> None:
+    options = dataclasses.replace(
+        SMALL, pairs=None, only=("static", "verified"), protocols=("pairs", "stream")
+    )
+    result = bench_cache(without_numbers(paired(800)), options=options)
+    assert recheck(result) == []
+    log = result.details["decisions"]["policies"]
+    places = {name: set(unpack(log[name]["places"]).tolist()) for name in ("static", "verified")}
+    fit = set(unpack(result.details["decisions"]["fit"]).tolist())
+    left_out = places["static"] - places["verified"]
+    assert left_out < fit
+    assert 0.3 < len(left_out) / len(fit) < 0.7
+    rows = {row.name: row for row in result.rows}
+    certified = rows["cache/verified/hit_rate_certified_10"]
+    assert certified.value is None or certified.extra["precision"] > 0.8
+    assert rows["cache/verified/stream/hit_rate"].value is not None
+
+
+def test_without_pairs_there_is_no_verifier() -> None:
+    log = QueryLog(name="log", queries=tuple(f"query {n % 60} about {n % 7}" for n in range(300)))
+    result = bench_cache(log, options=dataclasses.replace(SMALL, only=("verified",)))
+    assert [row.name for row in result.rows if row.value is not None] == []
+    assert any("no labelled pairs" in row.reason for row in result.rows)
