@@ -42,6 +42,7 @@ __all__ = ["CLOCK_SKEW_S", "ExactCache"]
 CLOCK_SKEW_S = 5.0
 """An entry dated further ahead than this is not served: its age cannot be told."""
 
+_MOST_KEYS = 1024  # of scopes
 _MOST_PENDING = 10_000  # hits remembered until the next put
 
 
@@ -124,6 +125,7 @@ class ExactCache(Closing):
         self._used: list[int] = []
         self._doomed: set[int] = set()
         self._asked = Frequencies()
+        self._keys: dict[Scope, bytes] = {}
         self._closed = False
         self._log = None if self._safety.hit_log is None else HitLog(self._safety.hit_log)
         self._store = store or SqliteStore(":memory:" if path is None else path, secret=secret)
@@ -504,7 +506,18 @@ class ExactCache(Closing):
             self._counters.count(why)
 
     def _scope_key(self, scope: Scope | None) -> bytes:
-        return as_scope(scope).key(self._secret)
+        """The key of a scope; those of late are kept, since to make one takes 50 us."""
+        asked = as_scope(scope)
+        key = self._keys.get(asked)
+        if key is None:
+            key = self._made_key(asked)
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            self._keys[asked] = key
+        return key
+
+    def _made_key(self, scope: Scope) -> bytes:
+        return scope.key(self._secret)
 
     def _checked_vector(self, vector: ArrayLike | None) -> Any:  # noqa: ARG002
         return None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragopt.cache.checks import as_scope
 from ragopt.cache.drift import LiveError
 from ragopt.cache.exact import Asked, ExactCache
 from ragopt.cache.following import VECTOR_DTYPE, FollowedVectors
@@ -358,8 +357,7 @@ class SemanticCache(ExactCache):
         unit = self._embedded(question) if unit is None else unit
         return unit.astype(VECTOR_DTYPE).tobytes() if unit.any() else None
 
-    def _scope_key(self, scope: Scope | None) -> bytes:
-        scope = as_scope(scope)
+    def _made_key(self, scope: Scope) -> bytes:
         if scope.embedder_id not in ("", self._embedder.id):
             raise InputError(
                 f"scope names the embedder {scope.embedder_id!r}, this cache has "

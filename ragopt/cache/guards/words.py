@@ -51,9 +51,11 @@ _SUFFIXED = frozenset({"k", "m", "bn", "st", "nd", "rd", "th"})  # "25k", "3rd"
 _LITERALS = frozenset({"None", "True", "False"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Word:
-    """One word of a question.
+    """One word of a question; never changed.
+
+    Not frozen: one is made for every word of every candidate, and that takes four times as long.
 
     Args:
         text: as written, without quotes and backticks around it.
@@ -84,9 +86,9 @@ class Word:
         folded = self.text.casefold()
         entity = self.name or self.code or self.quoted or self.kind in _EXACT
         plain = folded in STOP_WORDS or folded in FILLERS
-        object.__setattr__(self, "folded", folded)
-        object.__setattr__(self, "entity", entity)
-        object.__setattr__(self, "content", entity or (self.kind == "word" and not plain))
+        self.folded = folded
+        self.entity = entity
+        self.content = entity or (self.kind == "word" and not plain)
 
 
 _EXACT = frozenset({"escape", "flag", "dotted", "path", "operator", "empty", "tick", "quote"})
