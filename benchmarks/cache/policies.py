@@ -115,6 +115,12 @@ class _Ragopt:
         hit = self._cache.get(question)
         return None if hit is None else Served(hit.answer, hit.similarity)
 
+    def fill(self, questions: Sequence[str], answers: Sequence[str]) -> None:
+        for question, answer in zip(questions, answers, strict=True):
+            self._cache.put(question, answer)
+        if isinstance(self._cache, SemanticCache):
+            self._cache.warm()
+
     def clear(self) -> None:
         self._cache.purge()
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["SemanticCache"]
 
 _CANDIDATES = 5
+_POLL_S = 0.02
 _ROUNDING = 1e-6  # of float32 dot products: threshold=1.0 still finds the very same vector
 _COARSE = 2e-3  # of the rows in half precision that candidates are found by
 
@@ -220,6 +221,28 @@ class SemanticCache(ExactCache):
     def stats(self) -> CacheStats:
         """Counters of this object since it was opened."""
         return replace(super().stats, judge_failures=self._watch.judge_failures)
+
+    def warm(self, scope: Scope | None = None, *, timeout_s: float = 600.0) -> bool:
+        """Have the vectors of a scope in memory and its index made, before anybody asks.
+
+        Without it the first look-up reads the vectors, and until a thread of its own has made the
+        index the entries are compared one by one.
+
+        Args:
+            scope: the empty one when None.
+            timeout_s: how long to wait.
+
+        Returns:
+            Whether it is ready.
+        """
+        self._check_open()
+        vectors = self._vectors.of(self._scope_key(scope))
+        deadline = time.monotonic() + timeout_s
+        while not getattr(vectors, "settled", True):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     @property
     def ram_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -183,6 +184,56 @@ def revoke(
     write_json(json, {"cache": str(file), "entry": entry, "purged": gone})
     told = f"entry {entry} taken out" if gone else f"there is no entry {entry}"
     tell(told, Console(emoji=False))
+
+
+@cache.command()
+def audit(
+    log: Annotated[
+        Path, typer.Argument(help="Of the hits, as `Safety(hit_log=…)` names it.", metavar="LOG")
+    ],
+    *,
+    entry: Annotated[
+        int | None, typer.Option(help="Only hits of this answer.", min=1, show_default=False)
+    ] = None,
+    last: Annotated[int, typer.Option(help="Hits to list, the newest.", min=0, metavar="N")] = 10,
+    json: Json = None,
+) -> None:
+    """Say from a log of hits which answers were served, and whether lines were altered."""
+    from collections import Counter
+    from dataclasses import asdict
+
+    from ragopt.cache.hitlog import read_hits
+
+    check_writable(json, inputs=(log,))
+    lines = list(read_hits(log))
+    hits = [hit for hit in lines if hit is not None and entry in (None, hit.entry)]
+    tiers, served = Counter(hit.tier for hit in hits), Counter(hit.entry for hit in hits)
+    damaged, newest = lines.count(None), hits[len(hits) - min(last, len(hits)) :]
+    found = {
+        "hits": len(hits),
+        "by_tier": dict(tiers),
+        "most_served": served.most_common(10),
+        "damaged_lines": damaged,
+        "last": [asdict(hit) for hit in newest],
+    }
+    write_json(json, {"log": str(log), **found})
+    console = Console(emoji=False)
+    told = ", ".join(f"{number:,} {tier}" for tier, number in sorted(tiers.items()))
+    tell(f"{len(hits):,} hits" + (f": {told}" if told else ""), console)
+    if damaged:
+        tell(f"{damaged:,} lines are torn or were altered", console)
+    rows = [
+        (
+            datetime.fromtimestamp(hit.time, timezone.utc).isoformat(timespec="seconds"),
+            str(hit.entry),
+            hit.tier,
+            f"{hit.similarity:.3f}",
+            hit.principal or DASH,
+        )
+        for hit in newest
+    ]
+    if rows:
+        print_rows(("time", "entry", "tier", "similarity", "asked by"), rows, console)
 
 
 def _opened(file: Path) -> Any:

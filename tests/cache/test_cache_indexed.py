@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from ragopt.cache import FlatVectors, IndexedVectors
+from ragopt.cache import FlatVectors, IndexedVectors, SemanticCache
 
 DIM = 32
 
@@ -154,3 +154,27 @@ def test_threads_search_while_one_adds():
         thread.join()
     settled(store)
     assert len(set(wrong)) <= 3, "only what the index itself misses"
+
+
+def test_a_cache_is_warmed_before_anybody_asks(make_embedder):
+    embedder = make_embedder(dim=32)
+    rows = clustered(600, seed=6)
+    cache = SemanticCache(
+        embedder, guards=(), vector_store=lambda dim: IndexedVectors(dim, few=200)
+    )
+    assert cache.warm(), "nothing to do"
+    for number, row in enumerate(rows):
+        cache.put(f"question {number}", "a", vector=row)
+    assert cache.warm()
+    vectors = cache._vectors.of(cache._scope_key(None))
+    assert vectors._index is not None
+    assert len(vectors) == 600
+    assert cache.get("another", vector=rows[7]).question == "question 7"
+
+
+def test_warming_gives_up_when_it_is_told_to(make_embedder):
+    class Never(IndexedVectors):
+        settled = False
+
+    cache = SemanticCache(make_embedder(dim=32), vector_store=Never)
+    assert cache.warm(timeout_s=0.05) is False

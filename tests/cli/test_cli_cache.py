@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from ragopt.cache import ExactCache
+from ragopt.cache import ExactCache, Safety
 from ragopt.cache.policies import Calibrated
 from ragopt.cli.app import run
 
@@ -105,6 +105,28 @@ def test_one_answer_is_revoked(file, capsys):
     with ExactCache(path=file) as cache:
         assert cache.get("q2?") is None
         assert len(cache) == 4
+
+
+def test_a_log_of_hits_is_read(tmp_path, capsys):
+    log = tmp_path / "hits.log"
+    with ExactCache(safety=Safety(hit_log=log)) as cache:
+        for number in range(3):
+            cache.put(f"q{number}?", "a")
+        for number in (0, 1, 1, 1, 2):
+            cache.get(f"q{number}?", principal="alice")
+    content = log.read_bytes()
+    log.write_bytes(content.replace(b'"entry":3', b'"entry":1'))
+    assert run(["cache", "audit", str(log), "--last", "2", "--json", str(tmp_path / "a.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "4 hits: 4 exact" in printed
+    assert "1 lines are torn or were altered" in printed
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["most_served"] == [[2, 3], [1, 1]]
+    assert [hit["entry"] for hit in found["last"]] == [2, 2]
+    assert run(["cache", "audit", str(log), "--entry", "1"]) == 0
+    assert "1 hits" in capsys.readouterr().out
+    assert run(["cache", "audit", str(tmp_path / "nowhere.log")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["stats"], ["purge", "--everything"], ["revoke", "1"]])

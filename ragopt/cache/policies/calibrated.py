@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = ["Calibrated", "Step", "certified_steps", "fewest_hits"]
 _KIND = "ragopt calibrated cache policy"
 _VERSION = 1
 _OFF = math.inf
+_SHOWN = 15  # rows of the table in a notebook, about
 _BEGIN_WITH = 8  # one part in so many of the pairs that might be served
 _BEGIN_AT_MOST = 5  # times the fewest hits
 _METRIC = "wrong answers per hit"
@@ -258,6 +260,20 @@ class Calibrated:
             f"{self.certificate.n:,} hits wrong, at most {self.certificate.bound:.1%} "
             f"({self.confidence:.0%} confidence; asked for: {wanted})"
         )
+
+    def _repr_html_(self) -> str:
+        used = [step for step in self.steps if step.hits]
+        shown = used[:: max(1, len(used) // _SHOWN)]
+        rows = "".join(
+            f"<tr><td>{step.threshold:g}</td><td>{step.hits / self.n:.1%}</td>"
+            f"<td>{step.wrong / step.hits:.1%}</td><td>{step.bound:.1%}</td>"
+            f"<td>{'yes' if step.certified else 'no'}</td></tr>"
+            for step in shown
+        )
+        heads = "".join(
+            f"<th>{head}</th>" for head in ("score from", "hits", "wrong", "at most", "certified")
+        )
+        return f"<p>{escape(str(self))}</p><table><tr>{heads}</tr>{rows}</table>"
 
     def plot(self) -> Any:
         """A matplotlib figure: hit rate against the bound on the share of wrong hits.

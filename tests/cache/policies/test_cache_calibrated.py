@@ -174,3 +174,15 @@ def test_bad_input_is_refused(change, told):
     given = {"scores": [0.5, 0.6], "same": [True, False], "max_error": 0.05}
     with pytest.raises(InputError, match=told):
         certified_steps(**{**given, **change})
+
+
+def test_a_notebook_shows_the_steps():
+    pytest.importorskip("matplotlib")
+    policy = Calibrated.fit(*drawn(4000, 1), max_error=0.1)
+    html = policy._repr_html_()
+    assert html.count("<tr>") > 10
+    assert f"serves from a similarity of {policy.threshold:g}" in html
+    (axes,) = policy.plot().axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["observed", "at most (95% confidence)", "asked for"]
+    assert f"from {policy.threshold:g}" in axes.texts[0].get_text()
