@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ragopt.benchmarks.datasets.types import LabelledPair
 from ragopt.cache import normalise
+from ragopt.cache.policies.splitting import components
+from ragopt.cache.policies.splitting import parts as parts_of_texts
 from ragopt.errors import InputError
 
 __all__ = ["Halves", "check_apart", "components", "halves", "parts"]
@@ -23,37 +25,11 @@ class Halves:
     report: NDArray[np.int64]
 
 
-def components(edges: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """Which connected component each text is in, by the texts that edges join."""
-    parent: dict[str, str] = {}
-    for one, other in edges:
-        first, second = _root(parent, one), _root(parent, other)
-        parent[second] = first
-    numbers: dict[str, int] = {}
-    return {text: numbers.setdefault(_root(parent, text), len(numbers)) for text in list(parent)}
-
-
 def parts(
     pairs: Sequence[LabelledPair], shares: Sequence[float], *, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Places of pairs by part; pairs that share a text, normalised, stay together.
-
-    Args:
-        pairs: labelled.
-        shares: of the pairs in each part; they add up to 1.
-        seed: of the draw.
-    """
-    joined = [(normalise(pair.text_a), normalise(pair.text_b)) for pair in pairs]
-    of = components(joined)
-    number = np.array([of[one] for one, _ in joined], dtype=np.int64)
-    sizes = np.bincount(number, minlength=1)
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    ends = np.cumsum(shares) * len(pairs)
-    # by the middle of each component, so that no part is a component short on average
-    middle = np.cumsum(sizes[order]) - sizes[order] / 2
-    part_of = np.empty(len(sizes), dtype=np.int64)
-    part_of[order] = np.minimum(np.searchsorted(ends, middle, side="left"), len(shares) - 1)
-    return [np.flatnonzero(part_of[number] == part) for part in range(len(shares))]
+    """Places of pairs by part; see `ragopt.cache.policies.splitting.parts`."""
+    return parts_of_texts([_texts(pair) for pair in pairs], shares, seed=seed)
 
 
 def halves(pairs: Sequence[LabelledPair], *, seed: int) -> Halves:
@@ -85,13 +61,3 @@ def check_apart(pairs: Sequence[LabelledPair], split: Halves) -> None:
 
 def _texts(pair: LabelledPair) -> tuple[str, str]:
     return pair.text_a, pair.text_b
-
-
-def _root(parent: dict[str, str], text: str) -> str:
-    parent.setdefault(text, text)
-    root = text
-    while parent[root] != root:
-        root = parent[root]
-    while parent[text] != root:
-        parent[text], text = root, parent[text]
-    return root
