@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ragopt.benchmarks.cache.figures import MILLION, unpack
+from ragopt.benchmarks.cache.figures import MILLION, unpack, unpack_rising
 from ragopt.benchmarks.cache.pairs import Judged
 from ragopt.benchmarks.cache.scoring import CERTIFIED, score_halves
 from ragopt.benchmarks.cache.stream import counted
@@ -70,7 +70,7 @@ def _figure(result: BenchResult, decisions: Mapping[str, Any], name: str, metric
 
 
 def _halves(decisions: Mapping[str, Any], log: Mapping[str, Any]) -> tuple[Judged, Judged]:
-    places, scores = unpack(log["places"]), unpack(log["scores"])
+    places, scores = unpack_rising(log["place_steps"]), unpack(log["scores"])
     same = unpack(decisions["same"]).astype(bool)
     if len(places) != len(scores) or (len(places) and int(places.max()) >= len(same)):
         raise InputError("the log of decisions does not fit the pairs; run the bench again")

@@ -16,6 +16,7 @@ from ragopt.benchmarks.cache.figures import (
     interval,
     millionths,
     pack,
+    pack_rising,
 )
 from ragopt.benchmarks.cache.material import Material
 from ragopt.benchmarks.cache.measure import Measured
@@ -105,7 +106,7 @@ class Scored:
         """The logs, packed."""
         found = self.measured
         return {
-            "places": None if found.places is None else pack(found.places),
+            "place_steps": None if found.places is None else pack_rising(found.places),
             "scores": None if found.scores is None else pack(found.scores),
             "streams": {_label(t): pack(log) for t, log in found.streams.items()},
         }

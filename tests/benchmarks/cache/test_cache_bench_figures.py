@@ -15,7 +15,9 @@ from ragopt.benchmarks.cache.figures import (
     lowest_threshold,
     millionths,
     pack,
+    pack_rising,
     unpack,
+    unpack_rising,
 )
 from ragopt.errors import InputError
 
@@ -93,3 +95,14 @@ def test_a_packed_log_comes_back(values: list[int]) -> None:
 def test_a_torn_log_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="log of decisions"):
         unpack(text)
+
+
+@pytest.mark.parametrize("places", [[], [0], [7], [0, 1, 2, 3], [5, 9, 40323]])
+def test_rising_numbers_come_back(places: list[int]) -> None:
+    packed = pack_rising(np.array(places, dtype=np.int64))
+    assert unpack_rising(packed).tolist() == places
+
+
+def test_steps_take_less_room_than_places() -> None:
+    places = np.arange(0, 40000, 2)
+    assert len(pack_rising(places)) < len(pack(places)) / 5

@@ -9,7 +9,7 @@ import pytest
 from cache_bench_made import SMALL, paired
 
 from ragopt.benchmarks.cache import CacheBenchOptions, bench_cache
-from ragopt.benchmarks.cache.figures import unpack
+from ragopt.benchmarks.cache.figures import unpack, unpack_rising
 from ragopt.benchmarks.cache.pairs import FLOOR, check_scores, judge, operating_point, score_pairs
 from ragopt.benchmarks.cache.policies import OWN, Opening
 from ragopt.benchmarks.cache.recheck import recheck
@@ -299,7 +299,10 @@ def test_a_verifier_is_fitted_on_pairs_that_it_is_not_asked() -> None:
     result = bench_cache(without_numbers(paired(800)), options=options)
     assert recheck(result) == []
     log = result.details["decisions"]["policies"]
-    places = {name: set(unpack(log[name]["places"]).tolist()) for name in ("static", "verified")}
+    places = {
+        name: set(unpack_rising(log[name]["place_steps"]).tolist())
+        for name in ("static", "verified")
+    }
     fit = set(unpack(result.details["decisions"]["fit"]).tolist())
     left_out = places["static"] - places["verified"]
     assert left_out < fit
