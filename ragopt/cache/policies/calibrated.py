@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.cache.policies.base import Candidate, Decision
+from ragopt.cache.policies.form import reading, write_form
 from ragopt.cache.policies.verifier import Verifier
 from ragopt.errors import InputError
 from ragopt.quality import Certificate, Floor, binomial_upper
@@ -312,12 +313,13 @@ class Calibrated:
         Raises:
             InputError: it is none, or of a newer ragopt.
         """
-        try:
-            if content["kind"] != _KIND or content["version"] > _VERSION:
-                raise InputError(
-                    f"kind {content['kind']!r}, version {content['version']!r}: expected {_KIND!r},"
-                    f" version {_VERSION} at most; upgrade ragopt or calibrate again"
-                )
+        with reading(
+            content,
+            kind=_KIND,
+            version=_VERSION,
+            what="calibrated policy",
+            remedy="calibrate again",
+        ):
             certificate, verifier = content["certificate"], content["verifier"]
             off = certificate is None
             return cls(
@@ -332,10 +334,6 @@ class Calibrated:
                 guards=None if content["guards"] is None else tuple(content["guards"]),
                 steps=tuple(Step(*step) for step in content["steps"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"not a calibrated policy: {error!r}") from error
 
     def save(self, path: Path | str) -> None:
         """Write it as JSON, atomically.
@@ -343,9 +341,7 @@ class Calibrated:
         Raises:
             StorageError: the file cannot be written.
         """
-        from ragopt.storage import atomic_write
-
-        atomic_write(Path(path), json.dumps(self.to_dict(), indent=1).encode())
+        write_form(path, self.to_dict())
 
     @classmethod
     def load(cls, path: Path | str) -> Calibrated:

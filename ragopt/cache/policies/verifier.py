@@ -6,7 +6,6 @@ without scikit-learn.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.cache.policies.features import FEATURES, pair_features
+from ragopt.cache.policies.form import reading, write_form
 from ragopt.errors import InputError
 
 __all__ = ["Verifier", "fit_verifier"]
@@ -107,19 +107,10 @@ class Verifier:
         Raises:
             InputError: it is none, of a newer ragopt, or of other features.
         """
-        try:
-            if content["kind"] != _KIND or content["version"] > _VERSION:
-                raise InputError(
-                    f"kind {content['kind']!r}, version {content['version']!r}: expected "
-                    f"{_KIND!r}, version {_VERSION} at most; upgrade ragopt or fit it again"
-                )
+        with reading(content, kind=_KIND, version=_VERSION, what="verifier", remedy="fit it again"):
             if tuple(content["features"]) != FEATURES:
                 raise InputError("fitted on other features; fit it again")
             return _of_nodes(content["trees"], float(content["start"]), int(content["n"]))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"not a verifier: {error!r}") from error
 
     def save(self, path: Path | str) -> None:
         """Write it as JSON, atomically.
@@ -127,9 +118,7 @@ class Verifier:
         Raises:
             StorageError: the file cannot be written.
         """
-        from ragopt.storage import atomic_write
-
-        atomic_write(Path(path), json.dumps(self.to_dict(), indent=1).encode())
+        write_form(path, self.to_dict())
 
 
 def _written(

@@ -1,0 +1,54 @@
+"""What the JSON forms of policies share: kind and version, clear errors, whole files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ragopt.errors import InputError
+from ragopt.storage import atomic_write
+
+__all__ = ["reading", "write_form"]
+
+
+@contextmanager
+def reading(content: Any, *, kind: str, version: int, what: str, remedy: str) -> Iterator[None]:
+    """Read a form; what does not fit it becomes an error that says what it is not.
+
+    Args:
+        content: JSON values.
+        kind: that it must be of.
+        version: newest that is read.
+        what: it should be, for messages.
+        remedy: besides an upgrade.
+
+    Raises:
+        InputError: another kind, a newer version, a field that is missing or of another type.
+    """
+    try:
+        _check(content["kind"], content["version"], kind, version, remedy)
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"not a {what}: {error!r}") from error
+
+
+def _check(found: Any, found_version: Any, kind: str, version: int, remedy: str) -> None:
+    if found != kind or found_version > version:
+        raise InputError(
+            f"kind {found!r}, version {found_version!r}: expected {kind!r}, version {version} at "
+            f"most; upgrade ragopt or {remedy}"
+        )
+
+
+def write_form(path: Path | str, content: dict[str, Any]) -> None:
+    """Write a form as JSON, atomically.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    atomic_write(Path(path), json.dumps(content, indent=1).encode())
