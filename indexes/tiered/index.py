@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,10 +41,6 @@ from ragopt.indexes.tiered.segment import (
 from ragopt.indexes.tiered.sources import ArrayRows, JoinedRows, MappedRows, SegmentRows, rows_at
 from ragopt.indexes.tiered.store import Store
 from ragopt.indexes.tombstones import Tombstones
-
-if TYPE_CHECKING:
-    pass
-
 
 _QUERY_BITS = 4
 _FINE_QUERY_BITS = 8  # for codes of more than two bits

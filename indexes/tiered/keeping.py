@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +35,6 @@ from ragopt.indexes.tiered.store import Store, identity_of
 from ragopt.indexes.tiered.tiers import Residence
 from ragopt.indexes.tombstones import Tombstones
 from ragopt.storage import load_folder, storage_errors, write_folder
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["KeptIndex"]
 

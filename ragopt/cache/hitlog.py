@@ -7,7 +7,6 @@ in it as digests only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zlib
@@ -105,8 +104,3 @@ def _read(line: bytes) -> LoggedHit | None:
         return LoggedHit(**json.loads(body))
     except (ValueError, TypeError):
         return None
-
-
-def short_digest(data: bytes) -> str:
-    """Sixteen hexadecimal digits of a SHA-256."""
-    return hashlib.sha256(data).hexdigest()[:16]

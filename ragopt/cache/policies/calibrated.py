@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ragopt.cache.policies.base import Candidate, Decision
 from ragopt.cache.policies.form import reading, write_form
@@ -358,10 +358,3 @@ class Calibrated:
             return cls.from_dict(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-
-
-def scores_of(
-    features: NDArray[np.float64], similarities: NDArray[np.float64], verifier: Verifier | None
-) -> NDArray[np.float64]:
-    """What pairs score: the cosine, or the verifier's probability."""
-    return similarities if verifier is None else verifier.probabilities(features)
