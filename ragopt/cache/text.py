@@ -41,17 +41,16 @@ def normalise(question: str) -> str:
 
     Applying it twice changes nothing.
     """
-    text = _folded(question).translate(_INVISIBLE).translate(_TYPOGRAPHY)
-    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    text = question if question.isascii() else _folded(question)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     while (shorter := _tidied(text)) != text:
         text = shorter
     return text
 
 
 def _folded(text: str) -> str:
-    if text.isascii():
-        return text
-    return "".join(_typography(character) for character in text)
+    text = "".join(_typography(character) for character in text)
+    return unicodedata.normalize("NFC", text.translate(_INVISIBLE).translate(_TYPOGRAPHY))
 
 
 def _typography(character: str) -> str:

@@ -44,19 +44,20 @@ def _numbers(text: str) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     words = study(text).words
     for place, word in enumerate(words):
-        unit = _unit(words, place)
         values: Sequence[str] = ()
         if word.kind == "number":
             values = [_value(word.text, words, place)]
         elif word.folded in ORDINAL_WORDS:
             values = [] if _is_unit(words, place) else [str(ORDINAL_WORDS[word.folded])]
-            unit = "th"
         elif word.folded in NUMBER_WORDS:
             values = _spelled(words, place)
         elif word.folded in DATE_WORDS:
             values = [word.folded[:3]] if _dated(words, place) else []
         elif word.kind != "number":
             values = _DIGITS.findall(word.text)
+        if not values:
+            continue
+        unit = "th" if word.folded in ORDINAL_WORDS else _unit(words, place)
         for value in values:
             if (value, unit) != ("1", "th"):
                 found[value] = found.get(value, frozenset()) | ({unit} if unit else set())

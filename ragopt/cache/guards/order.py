@@ -137,7 +137,12 @@ def _name(word: Word) -> str:
         return word.text
     if word.quoted:
         return word.folded
-    return min(forms(word.folded), key=lambda form: (len(form), form))
+    return _shortest(word.folded)
+
+
+@lru_cache(maxsize=1 << 14)
+def _shortest(word: str) -> str:
+    return min(forms(word), key=lambda form: (len(form), form))
 
 
 def _roles(question: Question) -> Iterator[tuple[int, str, bool]]:

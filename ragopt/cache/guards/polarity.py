@@ -62,8 +62,8 @@ def _cues(text: str) -> dict[int, frozenset[int]]:
     question = study(text)
     found: dict[int, frozenset[int]] = {}
     for words, cues in ((question.forms, _CUES), (question.surface, _EXACT_CUES)):
-        for word in words:
-            for group, side in cues.get(word, ()):
+        for word in cues.keys() & words:
+            for group, side in cues[word]:
                 found[group] = found.get(group, frozenset()) | {side}
     return found
 
@@ -74,12 +74,14 @@ _PREFIXES = ("un", "in", "im", "il", "ir", "non", "dis", "de", "mis", "anti", "c
 
 def _denies(one: Question, other: Question) -> bool:
     """Whether ``one`` holds "unordered" where ``other`` holds "ordered"."""
+    prefixed = [word.folded for word in one.words if word.folded.startswith(_PREFIXES)]
+    if not prefixed:
+        return False
     theirs = other.forms - one.forms
     return any(
-        word.folded not in other.forms
-        and word.folded.startswith(_PREFIXES)
-        and any(not theirs.isdisjoint(forms(base)) for base in _without_prefix(word.folded))
-        for word in one.words
+        word not in other.forms
+        and any(not theirs.isdisjoint(forms(base)) for base in _without_prefix(word))
+        for word in prefixed
     )
 
 

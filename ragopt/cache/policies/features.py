@@ -40,6 +40,7 @@ class _Profile:
 
     words: frozenset[str]
     content: tuple[frozenset[str], ...]
+    forms: frozenset[str]
     pairs: frozenset[tuple[str, str]]
     letters: frozenset[str]
     count: int
@@ -52,16 +53,18 @@ def _profile(text: str) -> _Profile:
     question = study(text)
     words = [word.folded for word in question.words]
     folded = " ".join(words)
+    content = dict.fromkeys(word.folded for word in question.words if word.content)
+    each = tuple(map(forms, content))
     return _Profile(
         words=frozenset(words),
-        content=tuple({word.folded: forms(word.folded) for word in question.words if word.content}
-                      .values()),
+        content=each,
+        forms=frozenset().union(*each),
         pairs=frozenset(pairwise(words)),
         letters=frozenset(folded[at : at + 3] for at in range(max(1, len(folded) - 2))),
         count=len(words),
         opening=words[0] if words else "",
         closing=words[-1] if words else "",
-    )  # fmt: skip
+    )
 
 
 def pair_features(asked: str, cached: str, similarity: float) -> list[float]:
@@ -97,10 +100,10 @@ def pair_features(asked: str, cached: str, similarity: float) -> list[float]:
 
 def _alone(one: _Profile, other: _Profile) -> int:
     """Content words of one that the other has in no form."""
-    theirs = frozenset().union(*other.content)
-    return sum(theirs.isdisjoint(word) for word in one.content)
+    return sum(map(other.forms.isdisjoint, one.content))
 
 
 def _jaccard(one: frozenset[object], other: frozenset[object]) -> float:
-    either = len(one | other)
-    return len(one & other) / either if either else 1.0
+    shared = len(one & other)
+    either = len(one) + len(other) - shared
+    return shared / either if either else 1.0
