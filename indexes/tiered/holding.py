@@ -80,8 +80,9 @@ class HeldRows(PositionIndex):
             return known
         ids = np.full(positions.shape, MISSING, dtype=np.int64)
         for base, part in self._containers():
-            here = (positions >= base) & (positions < base + part.count)
-            ids[here] = part.ids[positions[here] - base]
+            if part.count:  # what stands in a later part is overwritten there
+                own = part.ids.take(positions - base, mode="clip")
+                ids = np.where(positions >= base, own, ids)
         return ids
 
     def _lookup(self, ids: Positions, *, dead_allowed: bool = False) -> Positions:
