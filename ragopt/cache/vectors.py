@@ -77,7 +77,10 @@ class FlatVectors:
 
     def remove(self, ids: Iterable[int]) -> None:
         """Forget ids; unknown ones are passed over. Room is taken back in larger pieces."""
-        known = np.intersect1d(np.fromiter(ids, np.int64), self._seen[1])
+        present = self._seen[1]
+        if not len(present):
+            return
+        known = present[np.isin(present, np.fromiter(ids, np.int64))]
         self._removed |= frozenset(known.tolist())
         if len(self._removed) > _REMOVED_SHARE * len(self._seen[1]):
             self._move_together()

@@ -24,7 +24,7 @@ from typing import Any
 
 from ragopt.cache.policies.base import Observation
 from ragopt.cache.stores.base import DamagedEntry, Entry, Limits, Put, Quota
-from ragopt.errors import IndexCorrupt, InputError
+from ragopt.errors import IndexCorrupt, InputError, RagoptError
 from ragopt.storage import Database, DatabaseFormat
 
 __all__ = ["SqliteStore"]
@@ -372,8 +372,10 @@ class SqliteStore:
         return entry
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._errors():
+        try:
             return self._database.read(sql, values)
+        except sqlite3.Error as error:  # as `_errors`, which takes as long as a small query
+            raise self._named(error) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -389,10 +391,13 @@ class SqliteStore:
         """What `Database` cannot name is damage: a missing table, a broken constraint."""
         try:
             yield
-        except sqlite3.ProgrammingError as error:
-            raise InputError(f"{self.path}: the cache is closed; open it again") from error
         except sqlite3.Error as error:
-            raise self._damaged(str(error)) from error
+            raise self._named(error) from error
+
+    def _named(self, error: sqlite3.Error) -> RagoptError:
+        if isinstance(error, sqlite3.ProgrammingError):
+            return InputError(f"{self.path}: the cache is closed; open it again")
+        return self._damaged(str(error))
 
     def _damaged(self, what: str) -> IndexCorrupt:
         return IndexCorrupt(
