@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ragopt.benchmarks.cache.material import Material
 from ragopt.benchmarks.cache.unavailable import Unavailable
 from ragopt.cache import SAFETY_GUARDS
-from ragopt.cache.policies import Verifier, fit_verifier, score_pairs
+from ragopt.cache.policies import Verifier, score_pairs
 from ragopt.errors import BackendMissing, InputError
 
 __all__ = ["verifier_of"]
@@ -21,8 +23,7 @@ def verifier_of(material: Material, *, seed: int) -> Verifier:
     if not pairs:
         raise Unavailable("no labelled pairs to fit a verifier on")
     scored = score_pairs(material.table, pairs, guards=SAFETY_GUARDS)
-    reached = ~scored.guarded & (scored.similarities >= scored.least)
     try:
-        return fit_verifier(scored.features[reached], scored.same[reached], seed=seed)
+        return scored.fit(np.arange(len(pairs)), seed=seed)
     except (InputError, BackendMissing) as error:
         raise Unavailable(f"no verifier could be fitted: {error}") from error

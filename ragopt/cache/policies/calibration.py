@@ -55,13 +55,31 @@ class ScoredPairs:
 
     def scores(self, verifier: Verifier | None, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """What pairs score; -inf where they would not be served at any threshold."""
-        found: NDArray[np.float64]
+        found = np.full(len(rows), -np.inf)
+        reached = np.flatnonzero(self.reached[rows])
         if verifier is None:
-            found = self.similarities[rows].copy()
+            found[reached] = self.similarities[rows[reached]]
         else:
-            found = verifier.probabilities(self.features[rows])
-        found[self.guarded[rows] | (self.similarities[rows] < self.least)] = -np.inf
+            texts = [self.texts[row] for row in rows[reached]]
+            found[reached] = verifier.probabilities(self.features[rows[reached]], texts)
         return found
+
+    @property
+    def reached(self) -> NDArray[np.bool_]:
+        """(n,) which ones a policy decides on: similar enough, and no guard refuses them."""
+        reached: NDArray[np.bool_] = ~self.guarded & (self.similarities >= self.least)
+        return reached
+
+    def fit(self, rows: NDArray[np.int64], *, seed: int) -> Verifier:
+        """A verifier fitted on those of the rows that would reach it.
+
+        Raises:
+            InputError: as `fit_verifier`.
+            BackendMissing: likewise.
+        """
+        reach = rows[self.reached[rows]]
+        texts = [self.texts[row] for row in reach]
+        return fit_verifier(self.features[reach], self.same[reach], pairs=texts, seed=seed)
 
 
 def calibrate(
@@ -112,7 +130,7 @@ def calibrate(
     if verify:
         fitting, rows = parts(scored.texts, (_FITTED_SHARE, 1 - _FITTED_SHARE), seed=seed)
         tell("fitting the verifier", 0, 1)
-        verifier = _fitted(scored, fitting, seed)
+        verifier = scored.fit(fitting, seed=seed)
         tell("fitting the verifier", 1, 1)
     return Calibrated.fit(
         scored.scores(verifier, rows),
@@ -183,12 +201,6 @@ def _worth_fitting(pairs: int) -> bool:
     from importlib.util import find_spec
 
     return pairs >= _FEWEST_TO_FIT and find_spec("sklearn") is not None
-
-
-def _fitted(scored: ScoredPairs, rows: NDArray[np.int64], seed: int) -> Verifier:
-    """Fitted on what would reach it: pairs that are similar enough and pass the guards."""
-    reach = rows[~scored.guarded[rows] & (scored.similarities[rows] >= scored.least)]
-    return fit_verifier(scored.features[reach], scored.same[reach], seed=seed)
 
 
 def _checked(pairs: Iterable[Any]) -> tuple[list[tuple[str, str]], NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from ragopt.cache.guards import DEFAULT_GUARDS, ContentWords
 from ragopt.cache.guards.words import forms, study
 
-__all__ = ["FEATURES", "pair_features"]
+__all__ = ["FEATURES", "Profile", "pair_features", "profile"]
 
 _GUARDS = tuple(guard for guard in DEFAULT_GUARDS if not isinstance(guard, ContentWords))
 _STUDIED = 4096
@@ -35,7 +35,7 @@ FEATURES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Profile:
+class Profile:
     """Sets that one question is compared by."""
 
     words: frozenset[str]
@@ -49,13 +49,14 @@ class _Profile:
 
 
 @lru_cache(maxsize=_STUDIED)
-def _profile(text: str) -> _Profile:
+def profile(text: str) -> Profile:
+    """What a question is compared by; kept for those seen last."""
     question = study(text)
     words = [word.folded for word in question.words]
     folded = " ".join(words)
     content = dict.fromkeys(word.folded for word in question.words if word.content)
     each = tuple(map(forms, content))
-    return _Profile(
+    return Profile(
         words=frozenset(words),
         content=each,
         forms=frozenset().union(*each),
@@ -77,7 +78,7 @@ def pair_features(asked: str, cached: str, similarity: float) -> list[float]:
 
     Cost: some 60 us for two questions of ten words that were seen lately.
     """
-    left, right = _profile(asked), _profile(cached)
+    left, right = profile(asked), profile(cached)
     alone = sorted((_alone(left, right), _alone(right, left)))
     contents = len(left.content) + len(right.content)
     short, long = sorted((left.count, right.count))
@@ -98,7 +99,7 @@ def pair_features(asked: str, cached: str, similarity: float) -> list[float]:
     ]
 
 
-def _alone(one: _Profile, other: _Profile) -> int:
+def _alone(one: Profile, other: Profile) -> int:
     """Content words of one that the other has in no form."""
     return sum(map(other.forms.isdisjoint, one.content))
 

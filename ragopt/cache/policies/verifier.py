@@ -17,13 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragopt.cache.policies.features import FEATURES, pair_features
 from ragopt.cache.policies.form import reading, write_form
+from ragopt.cache.policies.wording import WORD_FEATURES, WordWeights, cross_fitted
 from ragopt.errors import InputError
 
 __all__ = ["Verifier", "fit_verifier"]
 
 _KIND = "ragopt pair verifier"
-_VERSION = 1
-_TREES, _DEPTH, _RATE, _LEAF = 150, 4, 0.08, 20
+_VERSION = 2  # with weights of words
+_TREES, _DEPTH, _RATE, _LEAF = 200, 4, 0.06, 20
+_SEEN = 0.6, 0.4  # share of the pairs that a tree sees, and of the features that a node does
 _LEAF_MARK = -1
 
 
@@ -77,7 +79,7 @@ class _Walk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verifier:
-    """Boosted trees over `FEATURES`.
+    """Boosted trees over `FEATURES` and, where it has weights of words, `WORD_FEATURES`.
 
     Args:
         feature: (trees, nodes) i32, the feature that a node looks at; -1 for a leaf.
@@ -88,6 +90,7 @@ class Verifier:
         start: log-odds before any tree.
         depth: steps from a root to its farthest leaf.
         n: pairs it was fitted on.
+        words: what those pairs taught of single words; None where it had their features only.
     """
 
     feature: NDArray[np.int32]
@@ -98,6 +101,7 @@ class Verifier:
     start: float
     depth: int
     n: int = 0
+    words: WordWeights | None = None
     _walk: _Walk = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,18 +116,37 @@ class Verifier:
             cached: another.
             similarity: their cosine.
         """
-        return float(self.probabilities([pair_features(asked, cached, similarity)])[0])
+        row = pair_features(asked, cached, similarity)
+        if self.words is not None:
+            row += self.words.features(asked, cached)
+        return float(self._scored(np.array([row], dtype=np.float32))[0])
 
-    def probabilities(self, features: ArrayLike) -> NDArray[np.float64]:
-        """`probability` of many pairs by their features (n, len(FEATURES)); (n,).
+    def probabilities(
+        self, features: ArrayLike, pairs: Sequence[tuple[str, str]] = ()
+    ) -> NDArray[np.float64]:
+        """`probability` of many pairs, (n,).
+
+        Args:
+            features: (n, len(FEATURES)), see `pair_features`.
+            pairs: (n,) the texts, for a verifier that has weights of words.
 
         Raises:
-            InputError: another number of features.
+            InputError: another number of features, or of pairs.
         """
         # in single precision, as they were when the trees were fitted
         rows = np.asarray(features, dtype=np.float32)
         if rows.ndim != 2 or rows.shape[1] != len(FEATURES):
             raise InputError(f"features have shape {rows.shape}, expected (n, {len(FEATURES)})")
+        if self.words is None:
+            return self._scored(rows)
+        if len(pairs) != len(rows):
+            raise InputError(
+                f"{len(pairs)} pairs for {len(rows)} rows of features; expected the texts of each"
+            )
+        own = np.array([self.words.features(*pair) for pair in pairs], dtype=np.float32)
+        return self._scored(np.hstack([rows, own.reshape(len(rows), len(WORD_FEATURES))]))
+
+    def _scored(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         odds = np.full(len(rows), self.start)
         for first in range(0, len(rows), _AT_ONCE):
             part = rows[first : first + _AT_ONCE]
@@ -136,15 +159,26 @@ class Verifier:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `from_dict` reads; a tree is a list of its nodes."""
-        trees = zip(self.feature, self.threshold, self.left, self.right, self.value, strict=True)
         return {
             "kind": _KIND,
             "version": _VERSION,
-            "features": list(FEATURES),
+            "features": list(_names(self.words)),
             "start": self.start,
             "n": self.n,
-            "trees": [_written(*tree) for tree in trees],
+            "words": self.words and self.words.to_dict(),
+            "trees": [self._nodes(tree) for tree in range(len(self.feature))],
         }
+
+    def _nodes(self, tree: int) -> list[Any]:
+        """Those of one tree, without what fills it up to the length of the longest."""
+        names, nodes = _names(self.words), list[Any]()
+        for place, looked in enumerate(self.feature[tree].tolist()):
+            if looked == _LEAF_MARK:
+                nodes.append(round(float(self.value[tree, place]), 6))
+            elif self.left[tree, place] > place:
+                children = int(self.left[tree, place]), int(self.right[tree, place])
+                nodes.append([names[looked], float(self.threshold[tree, place]), *children])
+        return nodes
 
     @classmethod
     def from_dict(cls, content: Any) -> Verifier:
@@ -154,9 +188,12 @@ class Verifier:
             InputError: it is none, of a newer ragopt, or of other features.
         """
         with reading(content, kind=_KIND, version=_VERSION, what="verifier", remedy="fit it again"):
-            if tuple(content["features"]) != FEATURES:
+            learned = content.get("words")  # not in version 1
+            words = None if learned is None else WordWeights.from_dict(learned)
+            if tuple(content["features"]) != _names(words):
                 raise InputError("fitted on other features; fit it again")
-            return _of_nodes(content["trees"], float(content["start"]), int(content["n"]))
+            start, n = float(content["start"]), int(content["n"])
+            return _of_nodes(content["trees"], start, n, words)
 
     def save(self, path: Path | str) -> None:
         """Write it as JSON, atomically.
@@ -167,34 +204,22 @@ class Verifier:
         write_form(path, self.to_dict())
 
 
-def _written(
-    feature: NDArray[np.int32],
-    threshold: NDArray[np.float64],
-    left: NDArray[np.int32],
-    right: NDArray[np.int32],
-    value: NDArray[np.float64],
-) -> list[Any]:
-    """The nodes of one tree, without those that fill it up to the length of the longest."""
-    nodes: list[Any] = []
-    for place, looked in enumerate(feature.tolist()):
-        if looked == _LEAF_MARK:
-            nodes.append(round(float(value[place]), 6))
-        elif left[place] > place:
-            below, above = int(left[place]), int(right[place])
-            nodes.append([FEATURES[looked], float(threshold[place]), below, above])
-    return nodes
+def _names(words: WordWeights | None) -> tuple[str, ...]:
+    return FEATURES if words is None else (*FEATURES, *WORD_FEATURES)
 
 
 _AT_ONCE = 4096  # pairs whose nodes stand in memory together
 
 
-def _of_nodes(trees: Sequence[Sequence[Any]], start: float, n: int) -> Verifier:
+def _of_nodes(
+    trees: Sequence[Sequence[Any]], start: float, n: int, words: WordWeights | None
+) -> Verifier:
     most = max((len(tree) for tree in trees), default=1)
     shape = (len(trees), most)
     feature = np.zeros(shape, dtype=np.int32)
     left, right = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
     threshold, value = np.zeros(shape), np.zeros(shape)
-    names = {name: place for place, name in enumerate(FEATURES)}
+    names = {name: place for place, name in enumerate(_names(words))}
     depth = 0
     for tree, nodes in enumerate(trees):
         reached = {0: 0}
@@ -213,15 +238,23 @@ def _of_nodes(trees: Sequence[Sequence[Any]], start: float, n: int) -> Verifier:
                 depth = max(depth, reached[child])
     if not (np.isfinite(threshold).all() and np.isfinite(value).all() and math.isfinite(start)):
         raise InputError("a threshold or a value is not finite")
-    return Verifier(feature, threshold, left, right, value, start, depth, n)
+    return Verifier(feature, threshold, left, right, value, start, depth, n, words)
 
 
-def fit_verifier(features: ArrayLike, same: ArrayLike, *, seed: int = 0) -> Verifier:
+def fit_verifier(
+    features: ArrayLike,
+    same: ArrayLike,
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    seed: int = 0,
+) -> Verifier:
     """Fit boosted trees (Friedman, 2001) on the features of labelled pairs.
 
     Args:
         features: (n, len(FEATURES)), see `pair_features`.
         same: (n,) whether the two ask the same.
+        pairs: (n,) the texts, from which weights of words are learned too; see
+            `ragopt.cache.policies.wording`.
         seed: of the sampling.
 
     Raises:
@@ -241,22 +274,28 @@ def fit_verifier(features: ArrayLike, same: ArrayLike, *, seed: int = 0) -> Veri
     if labels.all() or not labels.any():
         raise InputError("all pairs have one label; a verifier needs both to tell them apart")
     ensemble = import_backend("sklearn.ensemble", "models", "fitting a verifier")
+    words = None
+    if pairs is not None:
+        if len(pairs) != len(labels):
+            raise InputError(f"{len(pairs)} pairs for {len(labels)} labels; expected one each")
+        words, learned = cross_fitted(pairs, labels, seed=seed)
+        rows = np.hstack([rows, learned])
     model = ensemble.GradientBoostingClassifier(
         n_estimators=_TREES, max_depth=_DEPTH, learning_rate=_RATE, min_samples_leaf=_LEAF,
-        subsample=0.7, random_state=seed,
+        subsample=_SEEN[0], max_features=_SEEN[1], random_state=seed,
     ).fit(rows, labels)  # fmt: skip
     share = labels.mean()
-    trees = [_nodes(tree[0].tree_) for tree in model.estimators_]
-    return _of_nodes(trees, math.log(share / (1 - share)), len(labels))
+    trees = [_fitted_nodes(_names(words), tree[0].tree_) for tree in model.estimators_]
+    return _of_nodes(trees, math.log(share / (1 - share)), len(labels), words)
 
 
-def _nodes(tree: Any) -> list[Any]:
+def _fitted_nodes(names: Sequence[str], tree: Any) -> list[Any]:
     """A fitted tree as `Verifier.to_dict` writes it; leaves are scaled by the learning rate."""
     return [
         _RATE * float(tree.value[place, 0, 0])
         if tree.children_left[place] < 0
         else [
-            FEATURES[tree.feature[place]],
+            names[tree.feature[place]],
             float(tree.threshold[place]),
             int(tree.children_left[place]),
             int(tree.children_right[place]),

@@ -61,8 +61,8 @@ def test_scores_are_those_of_the_package_that_fitted_it(labelled, fitted):
     ensemble = pytest.importorskip("sklearn.ensemble")
     features, same = labelled
     theirs = ensemble.GradientBoostingClassifier(
-        n_estimators=150, max_depth=4, learning_rate=0.08, min_samples_leaf=20, subsample=0.7,
-        random_state=3,
+        n_estimators=200, max_depth=4, learning_rate=0.06, min_samples_leaf=20, subsample=0.6,
+        max_features=0.4, random_state=3,
     ).fit(features, same)  # fmt: skip
     expected = theirs.predict_proba(features)[:, 1]
     np.testing.assert_allclose(fitted.probabilities(features), expected, atol=1e-9)
@@ -89,7 +89,7 @@ def test_it_is_read_back_as_it_was(labelled, fitted, tmp_path):
         again.probabilities(labelled[0]), fitted.probabilities(labelled[0]), atol=1e-4
     )
     assert again.to_dict() == content
-    assert repr(again) == "Verifier(150 trees, fitted on 3,000 pairs)"
+    assert repr(again) == "Verifier(200 trees, fitted on 3,000 pairs)"
 
 
 def test_the_same_seed_fits_the_same_trees(labelled, fitted):
@@ -100,7 +100,8 @@ def test_the_same_seed_fits_the_same_trees(labelled, fitted):
 def small():
     return {
         "kind": "ragopt pair verifier", "version": 1, "features": list(FEATURES), "start": 0.5,
-        "n": 9, "trees": [[["similarity", 0.5, 1, 2], -1.0, ["alone_more", 1.5, 3, 4], 2.0, 0.0]],
+        "n": 9, "words": None,
+        "trees": [[["similarity", 0.5, 1, 2], -1.0, ["alone_more", 1.5, 3, 4], 2.0, 0.0]],
     }  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def test_a_tree_written_by_hand_goes_where_it_says():
     ("change", "told"),
     [
         ({"kind": "other"}, "kind 'other'"),
-        ({"version": 2}, "upgrade ragopt"),
+        ({"version": 3}, "upgrade ragopt"),
         ({"features": ["similarity"]}, "fitted on other features"),
         ({"start": float("nan")}, "not finite"),
         ({"trees": [[["similarity", 0.5, 0, 1], 1.0]]}, "leads to no later node"),
@@ -143,3 +144,50 @@ def test_what_cannot_be_fitted_is_refused(labelled):
 def test_other_features_are_refused(fitted):
     with pytest.raises(InputError, match="features have shape"):
         fitted.probabilities([[1.0, 2.0]])
+
+
+@pytest.fixture(scope="module")
+def taught():
+    """Pairs in which "wooden" makes no difference, and "purple" does."""
+    rng = np.random.default_rng(5)
+    things = ("router", "printer", "camera", "laptop", "tablet")
+    pairs, same = [], []
+    for number in range(600):
+        thing, alike = f"{things[rng.integers(5)]} model{number}", bool(rng.random() < 0.5)
+        more = "wooden" if alike else "purple"
+        pairs.append((f"How do I install the {thing}?", f"How do I install the {more} {thing}?"))
+        same.append(alike)
+    features = [pair_features(*pair, 0.9) for pair in pairs]
+    return fit_verifier(features, same, pairs=pairs, seed=0), features, pairs
+
+
+def test_a_verifier_that_saw_the_texts_learns_what_words_matter(taught):
+    verifier, *_ = taught
+    harmless = verifier.probability("fix the door", "fix the wooden door", 0.9)
+    telling = verifier.probability("fix the door", "fix the purple door", 0.9)
+    assert harmless > 0.8
+    assert telling < 0.2
+
+
+def test_words_are_kept_with_the_trees(taught, tmp_path):
+    verifier, features, pairs = taught
+    verifier.save(tmp_path / "verifier.json")
+    again = Verifier.from_dict(json.loads((tmp_path / "verifier.json").read_text()))
+    expected = verifier.probabilities(features, pairs)
+    np.testing.assert_allclose(again.probabilities(features, pairs), expected, atol=1e-4)
+    one = verifier.probability(*pairs[0], 0.9)
+    assert one == pytest.approx(expected[0], abs=1e-6)
+
+
+def test_texts_that_do_not_fit_the_features_are_refused(taught, labelled):
+    verifier, features, pairs = taught
+    with pytest.raises(InputError, match="0 pairs for 600 rows of features"):
+        verifier.probabilities(features)
+    with pytest.raises(InputError, match="1 pairs for 600 labels"):
+        fit_verifier(features, [True] * 300 + [False] * 300, pairs=pairs[:1])
+
+
+def test_a_form_without_words_is_still_read():
+    form = {**small(), "version": 1}
+    del form["words"]
+    assert Verifier.from_dict(form).words is None
