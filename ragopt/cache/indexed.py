@@ -67,7 +67,8 @@ class IndexedVectors:
     @property
     def settled(self) -> bool:
         """Whether no thread is at work."""
-        return self._mover is None
+        with self._lock:  # a thread that ends forgets under it what was removed meanwhile
+            return self._mover is None
 
     def add(self, ids: Sequence[int], rows: NDArray[np.float32]) -> None:
         """Take in rows (n, dim), float32, of length one."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.cache.checks import is_number
 from ragopt.cache.drift import LiveError
 from ragopt.cache.exact import Asked, ExactCache
 from ragopt.cache.following import VECTOR_DTYPE, FollowedVectors
@@ -236,6 +237,8 @@ class SemanticCache(ExactCache):
             Whether it is ready.
         """
         self._check_open()
+        if not is_number(timeout_s) or timeout_s < 0:
+            raise InputError(f"timeout_s={timeout_s!r}, expected 0 or more seconds")
         vectors = self._vectors.of(self._scope_key(scope))
         deadline = time.monotonic() + timeout_s
         while not getattr(vectors, "settled", True):
@@ -423,6 +426,8 @@ def _check_embedder(embedder: Any) -> None:
 
 
 def _check_guards(guards: Sequence[Guard], policy: Policy) -> None:
+    if not isinstance(guards, Iterable):
+        raise InputError(f"guards is {guards!r}, expected several of ragopt.cache.guards")
     for guard in guards:
         if not isinstance(getattr(guard, "name", None), str) or not callable(
             getattr(guard, "agrees", None)

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from ragopt.cache.checks import is_number
 from ragopt.cache.drift import DriftMonitor, LiveError
 from ragopt.cache.judging import Judge, JudgingThread
 from ragopt.cache.policies.base import Candidate, Observation, Policy
@@ -50,7 +51,7 @@ class Audit:
     on_drift: Literal["tighten", "off"] = "tighten"
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
+        if not is_number(self.share) or not 0 < self.share <= 1:
             raise InputError(f"share={self.share!r}, expected a share above 0, at most 1")
         if self.on_drift not in ("tighten", "off"):
             raise InputError(f"on_drift={self.on_drift!r}, expected 'tighten' or 'off'")
@@ -105,6 +106,12 @@ class Watch:
         self._random = random.Random(seed)  # noqa: S311 - no secret hangs on it
         self._read_to = self._begun_at = 0
         self.alarms = 0
+        if judge is not None and not callable(judge):
+            raise InputError(
+                f"judge is {judge!r}, expected a function of question, cached and fresh answer"
+            )
+        if audit is not None and not isinstance(audit, Audit):
+            raise InputError(f"audit is {audit!r}, expected a ragopt.cache.Audit, or None")
         if judge is None and (self.learns or audit is not None):
             raise InputError(
                 "a policy that learns, or an audit, needs judge=: ragopt.cache.same_words, an "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ragopt.cache.checks import is_count, is_number
 from ragopt.cache.policies.base import Observation
 from ragopt.errors import InputError
 
@@ -104,7 +106,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_entries", "max_bytes"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value < 1):
+            if value is not None and not is_count(value, least=1):
                 raise InputError(f"{name}={value!r}, expected 1 or more, or None")
 
 
@@ -124,7 +126,8 @@ class Quota:
     seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.inserts, bool) or not self.inserts >= 1 or not self.seconds > 0:
+        lasting = is_number(self.seconds) and 0 < self.seconds < math.inf
+        if not is_count(self.inserts, least=1) or not lasting:
             raise InputError(
                 f"Quota(inserts={self.inserts!r}, seconds={self.seconds!r}): expected 1 or more, "
                 "and more than 0"
