@@ -22,7 +22,7 @@ from ragopt.cache.judging import Judge, JudgingThread
 from ragopt.cache.policies.base import Candidate, Observation, Policy
 from ragopt.cache.policies.static import Off
 from ragopt.cache.stores.base import Entry, EntryStore, Put
-from ragopt.errors import InputError
+from ragopt.errors import IndexCorrupt, InputError
 
 __all__ = ["Audit", "Expected", "Watch"]
 
@@ -224,9 +224,16 @@ class Watch:
         identity = _identity(self._given)
         kept = self._store.setting(_SETTING)
         if kept is not None:
-            found = json.loads(kept)
-            if found["policy"] == identity:
-                return int(found["after"])
+            try:
+                found = json.loads(kept)
+                policy, after = found["policy"], int(found["after"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise IndexCorrupt(
+                    f"{self._store.name}: what was kept of its audits is damaged ({error}); "
+                    "begin a new cache"
+                ) from error
+            if policy == identity:
+                return after
         last = max((number for number, _ in self._store.observations()), default=0)
         self._store.set(_SETTING, json.dumps({"policy": identity, "after": last}).encode())
         return last

@@ -7,13 +7,21 @@ import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ragopt.cache.checks import is_count, is_number
 from ragopt.cache.policies.base import Observation
 from ragopt.errors import InputError
 
-__all__ = ["DamagedEntry", "Entry", "EntryStore", "Limits", "Put", "Quota"]
+__all__ = [
+    "DamagedEntry",
+    "Entry",
+    "EntryStore",
+    "Limits",
+    "Put",
+    "Quota",
+    "checked_observation",
+]
 
 _CHECKSUM_BYTES = 16
 _ROW_BYTES = 200  # of a row beside its texts and its vector: key, times, index entries
@@ -157,6 +165,24 @@ class Put:
     frequency: int = 1
     author: bytes = b""
     quota: Quota | None = None
+
+
+def checked_observation(
+    entry: object, similarity: object, correct: object, audit: object
+) -> Observation:
+    """An observation as it was stored.
+
+    Raises:
+        ValueError: it is none; a policy would learn from it all the same.
+    """
+    numbers = (
+        isinstance(entry, int) and is_number(similarity) and abs(cast("float", similarity)) < 2
+    )
+    if not numbers or correct not in (0, 1) or audit not in (0, 1):
+        raise ValueError(f"an observation is {(entry, similarity, correct, audit)!r}")
+    return Observation(
+        cast("int", entry), float(cast("float", similarity)), bool(correct), bool(audit)
+    )
 
 
 class EntryStore(Protocol):
