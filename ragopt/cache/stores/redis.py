@@ -234,13 +234,19 @@ class RedisStore:
         self._redis = import_backend("redis", "redis", "RedisStore")
         self._prefix = prefix
         self._secret = secret
+        if not isinstance(url, str):
+            raise InputError(f"url is {type(url).__name__}, expected the address of a Redis")
+        self._url = url.rpartition("@")[2]  # without the password
         try:
             self._client = self._redis.Redis.from_url(
                 url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
             )
         except ValueError as error:
-            raise InputError(f"{url!r} is no address of a Redis ({error})") from error
-        self._url = url.rpartition("@")[2]  # without the password
+            # the error may quote a part of the password
+            raise InputError(
+                f"{self._url!r} is no address of a Redis, expected such as "
+                "'redis://:password@localhost:6379/0' with the password percent-encoded"
+            ) from error
         self._scripts = {
             name: self._client.register_script(code)
             for name, code in (
