@@ -241,12 +241,12 @@ class RedisStore:
             self._client = self._redis.Redis.from_url(
                 url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
             )
-        except ValueError as error:
+        except ValueError:
             # the error may quote a part of the password
             raise InputError(
                 f"{self._url!r} is no address of a Redis, expected such as "
                 "'redis://:password@localhost:6379/0' with the password percent-encoded"
-            ) from error
+            ) from None
         self._scripts = {
             name: self._client.register_script(code)
             for name, code in (
