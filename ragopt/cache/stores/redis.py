@@ -236,7 +236,7 @@ class RedisStore:
         self._secret = secret
         if not isinstance(url, str):
             raise InputError(f"url is {type(url).__name__}, expected the address of a Redis")
-        self._url = url.rpartition("@")[2]  # without the password
+        self._url = url.rpartition("@")[2].partition("?")[0]  # without the password
         try:
             self._client = self._redis.Redis.from_url(
                 url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s

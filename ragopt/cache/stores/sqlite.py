@@ -461,7 +461,7 @@ def _count_hits(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
 def _within(connection: sqlite3.Connection, author: bytes, entry: Entry, quota: Quota) -> bool:
     """Whether the author may store another; then it is noted."""
     run = connection.execute
-    # what is dated later than a clock may go wrong was stored before the clock was set right
+    # what is dated far ahead was stored by a clock that has been set right since
     run(
         "DELETE FROM inserts WHERE time <= ? OR time > ?",
         (entry.created - quota.seconds, entry.created + quota.seconds),
