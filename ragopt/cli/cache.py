@@ -265,11 +265,11 @@ def _opened(place: str) -> Any:
     from contextlib import closing
 
     from ragopt.cache.stores import RedisStore, SqliteStore
+    from ragopt.cache.stores.redis import DEFAULT_PREFIX
 
     if place.startswith(_REDIS):
         url, _, prefix = place.partition("#")
-        named = {"prefix": prefix} if prefix else {}
-        return closing(RedisStore(url, make=False, **named))
+        return closing(RedisStore(url, prefix=prefix or DEFAULT_PREFIX, make=False))
     if not Path(place).is_file():
         raise InputError(f"{place}: there is no cache; SemanticCache(embedder, path=…) makes one")
     return closing(SqliteStore(place))

@@ -29,8 +29,9 @@ from ragopt.cache.stores.base import DamagedEntry, Entry, Put, checked_observati
 from ragopt.errors import IndexCorrupt, InputError, RagoptError, StorageError, StoreBusy
 from ragopt.optional import import_backend
 
-__all__ = ["RedisStore"]
+__all__ = ["DEFAULT_PREFIX", "RedisStore"]
 
+DEFAULT_PREFIX = "ragopt"
 _FORMAT = b"ragopt cache 1"
 _BATCH = 4096  # vectors read at once
 _FIELDS = (
@@ -226,7 +227,7 @@ class RedisStore:
         self,
         url: str,
         *,
-        prefix: str = "ragopt",
+        prefix: str = DEFAULT_PREFIX,
         secret: bytes = b"",
         timeout_s: float = _TIMEOUT_S,
         make: bool = True,
