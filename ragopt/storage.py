@@ -626,6 +626,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._translate(error) from error
+        except UnicodeDecodeError as error:  # a damaged name, which SQLite repeats in its message
+            raise self._translate(sqlite3.DatabaseError("malformed database schema")) from error
 
     def _translate(self, error: sqlite3.Error) -> Exception:
         text = str(error)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ragopt.cache.checks import is_number
+from ragopt.cache.checks import is_count, is_number
 from ragopt.cache.scope import Scope
 from ragopt.errors import InputError
 
@@ -33,13 +33,14 @@ def _anything(_: str) -> bool:
     return True
 
 
+# Each run of signs is tried once or to a limit: personal data is sought in megabytes of text too.
 _SECRETS = (
     r"\b(?:sk|pk|rk)[-_](?:live|test|proj|ant)?[-_]?[A-Za-z0-9_-]{16,}",
     r"\bAKIA[0-9A-Z]{16}\b",
     r"\bgh[pousr]_[A-Za-z0-9]{30,}",
     r"\bxox[abprs]-[\w-]{10,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-    r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}",
+    r"\beyJ[\w-]{8,512}\.[\w-]{8,}\.[\w-]{8,}",
 )
 _AREA = r"(?:\(\d{2,4}\)[ .-]?|\d{2,4}[ .-])"
 _PHONES = (
@@ -52,7 +53,7 @@ _SPOKEN = r"\b(?:password|passwd|pwd|passphrase|pin)\s*(?:is|:|=)\s*\S{4,}"
 
 PII: Mapping[str, tuple[re.Pattern[str], Callable[[str], bool]]] = MappingProxyType(
     {
-        "email address": (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w"), _anything),
+        "email address": (re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]*\w"), _anything),
         "payment card": (re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w.])"), _is_card),
         "bank account": (re.compile(_IBAN), _is_iban),
         "social security number": (re.compile(_SSN), _anything),
@@ -99,7 +100,7 @@ class Admission:
             raise InputError(f"max_temperature={self.max_temperature!r}, expected 0 or more")
         if self.pii is not None and not callable(self.pii):
             raise InputError(f"pii={self.pii!r}, expected a function of a text, or None")
-        if isinstance(self.max_bytes, bool) or self.max_bytes < 1:
+        if not is_count(self.max_bytes, least=1):
             raise InputError(f"max_bytes={self.max_bytes!r}, expected 1 or more")
 
     def refuses(

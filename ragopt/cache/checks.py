@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from numbers import Integral
+from typing import Any, cast
 
 from ragopt.cache.scope import Scope
 from ragopt.errors import InputError
 
 __all__ = [
     "as_scope",
+    "check_principal",
     "check_text",
     "check_ttl",
     "check_usd",
     "encoded_payload",
+    "is_count",
     "is_number",
     "named_labels",
 ]
 
 DEFAULT_SCOPE = Scope()
+_LARGEST = 2**63 - 1
 
 
 def as_scope(scope: Scope | None) -> Scope:
@@ -33,8 +37,19 @@ def as_scope(scope: Scope | None) -> Scope:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a real number, and not NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    """Whether it is a real number that a float can hold, and not NaN."""
+    try:
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+        )
+    except OverflowError:
+        return False
+
+
+def is_count(value: object, *, least: int = 0) -> bool:
+    """Whether it is a whole number of at least so much that a store can hold."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and least <= cast("int", value) <= _LARGEST
 
 
 def check_ttl(ttl_s: float | None) -> None:
@@ -58,6 +73,17 @@ def check_text(text: str, what: str) -> None:
         raise InputError(f"{what} is {type(text).__name__}, expected a string")
     if not text.strip():
         raise InputError(f"{what} is blank, expected text")
+    _check_encodes(text, what)
+
+
+def check_principal(principal: str) -> None:
+    """Refuse what is no name of somebody; the empty one is nobody."""
+    if not isinstance(principal, str):
+        raise InputError(f"principal is {type(principal).__name__}, expected a string")
+    _check_encodes(principal, "principal")
+
+
+def _check_encodes(text: str, what: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -70,6 +96,8 @@ def named_labels(kind: str, labels: Iterable[str]) -> list[tuple[str, str]]:
     """Kind and label of each; a lone string is refused, as it would be taken apart."""
     if isinstance(labels, str):
         raise InputError(f"{kind}s is the string {labels!r}, expected several: [{labels!r}]")
+    if not isinstance(labels, Iterable):
+        raise InputError(f"{kind}s is {labels!r}, expected several strings")
     found = list(labels)
     for label in found:
         check_text(label, kind)

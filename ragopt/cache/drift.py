@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ragopt.cache.checks import is_number
 from ragopt.errors import InputError
 from ragopt.quality import binomial_lower, binomial_upper
 
@@ -89,9 +90,9 @@ class DriftMonitor:
     """
 
     def __init__(self, max_error: float, *, confidence: float = 0.95) -> None:
-        if not 0 < max_error < 0.5:
+        if not is_number(max_error) or not 0 < max_error < 0.5:
             raise InputError(f"max_error={max_error!r}, expected a share above 0 and below .5")
-        if not 0 < confidence < 1:
+        if not is_number(confidence) or not 0 < confidence < 1:
             raise InputError(f"confidence={confidence!r}, expected a probability between 0 and 1")
         self.max_error = max_error
         self.confidence = confidence

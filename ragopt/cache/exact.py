@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ragopt.cache.checks import (
     as_scope,
+    check_principal,
     check_text,
     check_ttl,
     check_usd,
     encoded_payload,
+    is_count,
     is_number,
     named_labels,
 )
@@ -114,6 +116,11 @@ class ExactCache(Closing):
             raise InputError(f"clock is {clock!r}, expected a function that gives Unix time")
         if path is not None and store is not None:
             raise InputError(f"path={str(path)!r} and a store: give one of them")
+        for name, value, kind in (("lifetimes", lifetimes, Lifetimes), ("safety", safety, Safety)):
+            if value is not None and not isinstance(value, kind):
+                raise InputError(f"{name} is {value!r}, expected a {kind.__name__}, or None")
+        if store is not None and not callable(getattr(store, "put", None)):
+            raise InputError(f"store is {store!r}, expected one of ragopt.cache.stores, or None")
         self._ttl_s = ttl_s
         self._lifetimes = lifetimes or Lifetimes()
         self._limits = Limits(max_entries=max_entries, max_bytes=max_bytes)
@@ -154,6 +161,7 @@ class ExactCache(Closing):
         begin = time.perf_counter()
         self._check_open()
         check_text(question, "question")
+        check_principal(principal)
         asked = Asked(
             question,
             self._scope_key(scope),
@@ -301,9 +309,9 @@ class ExactCache(Closing):
     def revoke(self, entry_id: int) -> bool:
         """Remove one entry, as named by a hit or by `put`; whether it was there."""
         self._check_open()
-        if isinstance(entry_id, bool) or not isinstance(entry_id, int):
+        if not is_count(entry_id):
             raise InputError(f"entry_id={entry_id!r}, expected the number that put() returned")
-        return bool(self._store.purge(entry_id=entry_id))
+        return bool(self._store.purge(entry_id=int(entry_id)))
 
     @property
     def ram_bytes(self) -> int:
@@ -389,8 +397,7 @@ class ExactCache(Closing):
         return False
 
     def _author(self, principal: str) -> bytes:
-        if not isinstance(principal, str):
-            raise InputError(f"principal is {type(principal).__name__}, expected a string")
+        check_principal(principal)
         if not principal and self._safety.needs_principal:
             raise InputError(
                 "principal is missing: with a quarantine or a quota, put() must be told whose "

@@ -7,8 +7,10 @@ in it as digests only.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -65,6 +67,8 @@ class HitLog:
                 os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0),
                 0o600,
             )
+        self._lock = threading.Lock()
+        self._torn = False
 
     def append(self, hit: LoggedHit) -> None:
         """Write a line.
@@ -74,8 +78,12 @@ class HitLog:
         """
         body = json.dumps(asdict(hit), separators=(",", ":"))
         line = f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
-        with storage_errors(self.path):
-            os.write(self._handle, line)
+        with storage_errors(self.path), self._lock:
+            # a line that was torn is ended, so that it does not spoil this one
+            written = os.write(self._handle, b"\n" + line if self._torn else line)
+            self._torn = written < len(line) + self._torn
+            if self._torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Close the file."""

@@ -75,7 +75,7 @@ class IndexedVectors:
     @property
     def settled(self) -> bool:
         """Whether no thread is at work."""
-        with self._lock:  # between two movements of one thread it is not
+        with self._lock:  # a thread that ends forgets under it what was removed meanwhile
             return self._mover is None
 
     def add(self, ids: Sequence[int], rows: NDArray[np.float32]) -> None:

@@ -135,7 +135,7 @@ class JudgingThread:
                 if work is None:
                     return
                 work()
-            except Exception as error:  # noqa: BLE001 - a judge may raise anything
+            except BaseException as error:  # noqa: BLE001 - a judge may raise anything, even cancel
                 self.failures += 1
                 log.warning("a judge of cached answers failed: %r", error)
             finally:

@@ -68,6 +68,8 @@ class Lifetimes:
     classify: Callable[[str], str] = content_class
 
     def __post_init__(self) -> None:
+        if not isinstance(self.seconds, Mapping):
+            raise InputError(f"seconds is {self.seconds!r}, expected a number by content class")
         for name, value in self.seconds.items():
             if not isinstance(name, str) or not name.strip():
                 raise InputError(f"a content class is called {name!r}, expected a word")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ragopt.cache.admission import Admission
-from ragopt.cache.checks import is_number
+from ragopt.cache.checks import is_count, is_number
 from ragopt.cache.stores.base import Quota
 from ragopt.errors import InputError
 
@@ -40,7 +40,7 @@ class Safety:
     hit_log: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.confirmations, bool) or not self.confirmations >= 0:
+        if not is_count(self.confirmations):
             raise InputError(f"confirmations={self.confirmations!r}, expected 0 or more")
         if not is_number(self.latency_floor_s) or not 0 <= self.latency_floor_s <= 60:
             raise InputError(f"latency_floor_s={self.latency_floor_s!r}, expected 0 to 60 seconds")

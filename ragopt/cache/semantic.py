@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.cache.checks import is_number
 from ragopt.cache.drift import LiveError
 from ragopt.cache.exact import Asked, ExactCache
 from ragopt.cache.following import VECTOR_DTYPE, FollowedVectors
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["SemanticCache"]
 
 _CANDIDATES = 5
+_CHECKED = 4  # entries from the oldest to the newest, whose questions are embedded again
+_SAME_VECTOR = 0.99  # half precision and batches of other sizes cost less than .001
 _POLL_S = 0.02
 _ROUNDING = 1e-6  # of float32 dot products: threshold=1.0 still finds the very same vector
 _COARSE = 2e-3  # of the rows in half precision that candidates are found by
@@ -222,27 +225,56 @@ class SemanticCache(ExactCache):
         """Counters of this object since it was opened."""
         return replace(super().stats, judge_failures=self._watch.judge_failures)
 
-    def warm(self, scope: Scope | None = None, *, timeout_s: float = 600.0) -> bool:
+    def warm(
+        self, scope: Scope | None = None, *, timeout_s: float = 600.0, check: bool = True
+    ) -> bool:
         """Have the vectors of a scope in memory and its index made, before anybody asks.
 
         Without it the first look-up reads the vectors, and until a thread of its own has made the
         index the entries are compared one by one.
 
+        A few stored questions are embedded again: an embedder that changed and kept its id would
+        find nothing, or worse, serve at similarities that no policy was calibrated for.
+
         Args:
             scope: the empty one when None.
             timeout_s: how long to wait.
+            check: embed four stored questions again; not for vectors that somebody else gave.
 
         Returns:
             Whether it is ready.
+
+        Raises:
+            InputError: the embedder gives another vector than the one that is stored.
         """
         self._check_open()
-        vectors = self._vectors.of(self._scope_key(scope))
+        if not is_number(timeout_s) or timeout_s < 0:
+            raise InputError(f"timeout_s={timeout_s!r}, expected 0 or more seconds")
+        key = self._scope_key(scope)
+        vectors = self._vectors.of(key)
+        if check:
+            self._check_vectors(key, vectors.ids())
         deadline = time.monotonic() + timeout_s
         while not getattr(vectors, "settled", True):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_POLL_S)
         return True
+
+    def _check_vectors(self, key: bytes, ids: NDArray[np.int64]) -> None:
+        """Refuse an embedder that is another than the one the entries are from."""
+        for place in np.linspace(0, len(ids) - 1, min(_CHECKED, len(ids)), dtype=int):
+            entry = self._sound(int(ids[place]), key)
+            if entry is None:
+                continue
+            similarity = _cosine(self._embedded(entry.question.decode()), entry)
+            if similarity < _SAME_VECTOR:
+                raise InputError(
+                    f"{self._embedder_id} gives the question of entry {entry.id} a vector whose "
+                    f"cosine to the stored one is {similarity:.3f}, expected 1: the embedder "
+                    "changed and kept its id. Give it an id that names its revision, or purge what "
+                    "the old one stored; check=False where the vectors are not the embedder's own"
+                )
 
     @property
     def ram_bytes(self) -> int:
@@ -423,6 +455,8 @@ def _check_embedder(embedder: Any) -> None:
 
 
 def _check_guards(guards: Sequence[Guard], policy: Policy) -> None:
+    if not isinstance(guards, Iterable):
+        raise InputError(f"guards is {guards!r}, expected several of ragopt.cache.guards")
     for guard in guards:
         if not isinstance(getattr(guard, "name", None), str) or not callable(
             getattr(guard, "agrees", None)

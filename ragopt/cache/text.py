@@ -31,7 +31,7 @@ _LITERAL = r"`[^`]*`|\"[^\"\n]*\"|(?<!\w)'[^'\n]*'(?!\w)"
 _BLANKS = re.compile(rf"({_LITERAL})|(?<=\S)[^\S\n]+(?=\S)")
 _UNTIDY = re.compile(r"[^\S\n ]|  | \n")
 _FIRST = re.compile(r"[^\W\d_]+")
-_LINE_ENDS = re.compile(r"[^\S\n]+(?=\n|\Z)")
+_LINE_ENDS = re.compile(r"(?<![^\S\n])[^\S\n]+(?=\n|\Z)")  # a run is tried once, not at each blank
 _PRONOUN = re.compile(r"\b(do|did|can|could|should|would|may|must|will|am|have|had) I\b")
 _ENDINGS = re.compile(r"(?<=[^\W_]|[)\]\"'`])(?:\s*\?)+\Z|(?<=[^\W\d_]{2})(?:\s*[.!])+\Z|…\Z")
 

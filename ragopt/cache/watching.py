@@ -16,12 +16,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from ragopt.cache.checks import is_number
 from ragopt.cache.drift import DriftMonitor, LiveError
 from ragopt.cache.judging import Judge, JudgingThread
 from ragopt.cache.policies.base import Candidate, Observation, Policy
 from ragopt.cache.policies.static import Off
 from ragopt.cache.stores.base import Entry, EntryStore, Put
-from ragopt.errors import InputError
+from ragopt.errors import IndexCorrupt, InputError
 
 __all__ = ["Audit", "Expected", "Watch"]
 
@@ -50,7 +51,7 @@ class Audit:
     on_drift: Literal["tighten", "off"] = "tighten"
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
+        if not is_number(self.share) or not 0 < self.share <= 1:
             raise InputError(f"share={self.share!r}, expected a share above 0, at most 1")
         if self.on_drift not in ("tighten", "off"):
             raise InputError(f"on_drift={self.on_drift!r}, expected 'tighten' or 'off'")
@@ -105,6 +106,12 @@ class Watch:
         self._random = random.Random(seed)  # noqa: S311 - no secret hangs on it
         self._read_to = self._begun_at = 0
         self.alarms = 0
+        if judge is not None and not callable(judge):
+            raise InputError(
+                f"judge is {judge!r}, expected a function of question, cached and fresh answer"
+            )
+        if audit is not None and not isinstance(audit, Audit):
+            raise InputError(f"audit is {audit!r}, expected a ragopt.cache.Audit, or None")
         if judge is None and (self.learns or audit is not None):
             raise InputError(
                 "a policy that learns, or an audit, needs judge=: ragopt.cache.same_words, an "
@@ -217,9 +224,16 @@ class Watch:
         identity = _identity(self._given)
         kept = self._store.setting(_SETTING)
         if kept is not None:
-            found = json.loads(kept)
-            if found["policy"] == identity:
-                return int(found["after"])
+            try:
+                found = json.loads(kept)
+                policy, after = found["policy"], int(found["after"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise IndexCorrupt(
+                    f"{self._store.name}: what was kept of its audits is damaged ({error}); "
+                    "begin a new cache"
+                ) from error
+            if policy == identity:
+                return after
         last = max((number for number, _ in self._store.observations()), default=0)
         self._store.set(_SETTING, json.dumps({"policy": identity, "after": last}).encode())
         return last

@@ -1,4 +1,4 @@
-"""``ragopt cache tune|stats|purge|revoke``: semantic caches and how often they may be wrong."""
+"""``ragopt cache tune|stats|purge|revoke|audit``: semantic caches, how often they may be wrong."""
 
 from __future__ import annotations
 
@@ -31,12 +31,20 @@ _BAR = 24  # signs of the longest bar
 
 cache = typer.Typer(
     name="cache",
-    help="Calibrate a semantic cache, look into its file, take answers out.",
+    help="Calibrate a semantic cache, look into its file or its Redis, take answers out.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
-File: TypeAlias = Annotated[Path, typer.Argument(help="Of the cache.", metavar="CACHE.db")]
+Place: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="File of the cache, or its Redis: redis://host:port/0, rediss:// or unix://, with the "
+        "prefix of its keys behind a # where it has one of its own.",
+        metavar="CACHE.db|URL",
+    ),
+]
+_REDIS = ("redis://", "rediss://", "unix://")
 
 
 @cache.command()
@@ -116,14 +124,14 @@ def tune(
 
 
 @cache.command()
-def stats(file: File, *, json: Json = None) -> None:
+def stats(place: Place, *, json: Json = None) -> None:
     """Say what stands in a cache: entries, scopes, bytes, what has expired."""
     import time
 
-    check_writable(json, inputs=(file,))
-    with _opened(file) as store:
-        found = store.summary(time.time())
-    write_json(json, {"cache": str(file), **found})
+    check_writable(json, inputs=_files(place))
+    with _opened(place) as store:
+        name, found = store.name, store.summary(time.time())
+    write_json(json, {"cache": name, **found})
     pairs = [
         ("entries", f"{found['entries']:,} ({found['expired']:,} of them expired)"),
         ("scopes", f"{found['scopes']:,}"),
@@ -137,7 +145,7 @@ def stats(file: File, *, json: Json = None) -> None:
 
 @cache.command()
 def purge(
-    file: File,
+    place: Place,
     *,
     source: Annotated[
         str, typer.Option(help="Answers that rest on this document.", metavar="ID")
@@ -158,30 +166,32 @@ def purge(
     """Take out the answers that meet every condition given; no process serves them any more."""
     import time
 
-    check_writable(json, inputs=(file,))
+    check_writable(json, inputs=_files(place))
     named = (("source", source), ("tag", tag), ("corpus", corpus_version))
     labels = [(kind, label) for kind, label in named if label]
     if not labels and older_than_s is None and not everything:
         raise InputError("nothing says which answers; give a condition, or --everything")
     until = None if older_than_s is None else time.time() - older_than_s
-    with _opened(file) as store:
-        gone = store.purge(created_until=until, labels=labels)
-    write_json(json, {"cache": str(file), "purged": gone})
+    with _opened(place) as store:
+        name, gone = store.name, store.purge(created_until=until, labels=labels)
+    write_json(json, {"cache": name, "purged": gone})
     tell(f"{gone:,} answers taken out", Console(emoji=False))
 
 
 @cache.command()
 def revoke(
-    file: File,
-    entry: Annotated[int, typer.Argument(help="Of the answer, as a hit names it.", min=1)],
+    place: Place,
+    entry: Annotated[
+        int, typer.Argument(help="Of the answer, as a hit names it.", min=1, max=2**63 - 1)
+    ],
     *,
     json: Json = None,
 ) -> None:
     """Take out one answer."""
-    check_writable(json, inputs=(file,))
-    with _opened(file) as store:
-        gone = store.purge(entry_id=entry)
-    write_json(json, {"cache": str(file), "entry": entry, "purged": gone})
+    check_writable(json, inputs=_files(place))
+    with _opened(place) as store:
+        name, gone = store.name, store.purge(entry_id=entry)
+    write_json(json, {"cache": name, "entry": entry, "purged": gone})
     told = f"entry {entry} taken out" if gone else f"there is no entry {entry}"
     tell(told, Console(emoji=False))
 
@@ -189,7 +199,7 @@ def revoke(
 @cache.command()
 def audit(
     log: Annotated[
-        Path, typer.Argument(help="Of the hits, as `Safety(hit_log=…)` names it.", metavar="LOG")
+        str, typer.Argument(help="Of the hits, as `Safety(hit_log=…)` names it.", metavar="LOG")
     ],
     *,
     entry: Annotated[
@@ -204,7 +214,12 @@ def audit(
 
     from ragopt.cache.hitlog import read_hits
 
-    check_writable(json, inputs=(log,))
+    if log.startswith(_REDIS):
+        raise InputError(
+            "hits of a cache in Redis are written to files too: give the one that "
+            "Safety(hit_log=…) names"
+        )
+    check_writable(json, inputs=(Path(log),))
     lines = list(read_hits(log))
     hits = [hit for hit in lines if hit is not None and entry in (None, hit.entry)]
     tiers, served = Counter(hit.tier for hit in hits), Counter(hit.entry for hit in hits)
@@ -236,19 +251,28 @@ def audit(
         print_rows(("time", "entry", "tier", "similarity", "asked by"), rows, console)
 
 
-def _opened(file: Path) -> Any:
+def _files(place: str) -> tuple[Path, ...]:
+    return () if place.startswith(_REDIS) else (Path(place),)
+
+
+def _opened(place: str) -> Any:
     """The store of a cache that exists: looking into one must not make it.
 
     Raises:
         InputError: there is none.
+        StorageError: its Redis does not answer.
     """
     from contextlib import closing
 
-    from ragopt.cache.stores import SqliteStore
+    from ragopt.cache.stores import RedisStore, SqliteStore
+    from ragopt.cache.stores.redis import DEFAULT_PREFIX
 
-    if not file.is_file():
-        raise InputError(f"{file}: there is no cache; SemanticCache(embedder, path=…) makes one")
-    return closing(SqliteStore(file))
+    if place.startswith(_REDIS):
+        url, _, prefix = place.partition("#")
+        return closing(RedisStore(url, prefix=prefix or DEFAULT_PREFIX, make=False))
+    if not Path(place).is_file():
+        raise InputError(f"{place}: there is no cache; SemanticCache(embedder, path=…) makes one")
+    return closing(SqliteStore(place))
 
 
 def _pairs(name: str, progress: Progress) -> PairSet:

@@ -47,7 +47,7 @@ def embedder() -> BagOfWords:
     return BagOfWords()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_embedder() -> type[BagOfWords]:
     return BagOfWords
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ragopt.cache import AsyncCachedLLM, CachedLLM, ExactCache, Scope, SemanticCache, cached
-from ragopt.errors import InputError
+from ragopt.errors import InputError, ProviderError
 from ragopt.llm import Completion, Message
 
 
@@ -154,6 +154,38 @@ def test_what_the_model_raises_reaches_everybody_and_nothing_is_kept():
     assert all(isinstance(error, RuntimeError) for error in errors)
     assert len(calls) == 1
     assert answer("q?") == "a"
+
+
+@pytest.mark.parametrize("kind", ["tasks", "loops", "threads"])
+def test_an_error_of_the_model_reaches_all_who_wait_and_leaves_nothing(kind, embedder):
+    calls, cache = [], SemanticCache(embedder)
+
+    def overloaded(messages):
+        calls.append(messages)
+        patience = time.monotonic() + 30
+        while behind.shared < 4 and time.monotonic() < patience:
+            time.sleep(0.01)
+        raise ProviderError("overloaded", status=529)
+
+    asked = [Message("user", "rotate the key")]
+    if kind == "threads":
+        behind = CachedLLM(overloaded, cache)
+        errors = at_once(5, lambda _: behind(asked))
+    else:
+        behind = AsyncCachedLLM(overloaded, cache)
+
+        async def tasks():
+            return await asyncio.gather(*(behind(asked) for _ in range(5)), return_exceptions=True)
+
+        once = at_once(5, lambda _: asyncio.run(behind(asked))) if kind == "loops" else None
+        errors = once or asyncio.run(tasks())
+    assert [getattr(error, "status", None) for error in errors] == [529] * 5
+    assert len(calls) == 1
+    assert len(cache) == 0
+    assert behind.failures == {}
+    with pytest.raises(ProviderError):
+        asyncio.run(behind(asked)) if kind != "threads" else behind(asked)
+    assert len(calls) == 2, "the error is not kept either"
 
 
 def test_when_the_one_who_asks_is_cancelled_another_asks():

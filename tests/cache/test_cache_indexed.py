@@ -165,7 +165,7 @@ def test_a_cache_is_warmed_before_anybody_asks(make_embedder):
     assert cache.warm(), "nothing to do"
     for number, row in enumerate(rows):
         cache.put(f"question {number}", "a", vector=row)
-    assert cache.warm()
+    assert cache.warm(check=False), "the vectors are not the embedder's"
     vectors = cache._vectors.of(cache._scope_key(None))
     assert vectors._index is not None
     assert len(vectors) == 600

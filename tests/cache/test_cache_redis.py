@@ -8,7 +8,7 @@ import pytest
 
 from ragopt.cache import CachedLLM, ExactCache, Scope, SemanticCache
 from ragopt.cache.stores import RedisStore
-from ragopt.errors import StorageError
+from ragopt.errors import IndexCorrupt, InputError, StorageError
 from ragopt.llm import Completion, Message
 
 
@@ -132,3 +132,37 @@ def test_a_refusal_of_redis_is_heard(redis_url, prefix):
         client.set(f"{prefix}:m", "no hash")
         with pytest.raises(StorageError, match="Redis refused"):
             store.totals()
+
+
+@pytest.mark.parametrize(
+    "line", ["x", "[1]", '[1, "near", 1, 0]', "[1, 1e300, 1, 0]", "[1, 0.9, 2, 0]"]
+)
+def test_observations_that_are_none_are_named(redis_url, prefix, line):
+    import redis
+
+    client = redis.Redis.from_url(redis_url)
+    with contextlib.closing(RedisStore(redis_url, prefix=prefix)) as store:
+        client.rpush(f"{prefix}:o", line)
+        with pytest.raises(IndexCorrupt, match="the cache is damaged"):
+            store.observations()
+
+
+def test_observations_of_earlier_caches_keep_their_numbers(redis_url, prefix):
+    """Before numbers rose with the time they were counted from one."""
+    import redis
+
+    client = redis.Redis.from_url(redis_url)
+    with contextlib.closing(RedisStore(redis_url, prefix=prefix)) as store:
+        client.rpush(f"{prefix}:o", "[1,0.9,1,0]", "[1,0.9,0,1]")
+        store.observe([store.observations()[0][1]])
+        assert [number for number, _ in store.observations()] == [1, 2, 3]
+        assert [number for number, _ in store.observations(2)] == [3]
+
+
+@pytest.mark.parametrize(
+    "url", [5, None, "nowhere", "redis://:hush@localhost:port", "redis://:hu/sh@localhost:1"]
+)
+def test_an_address_that_is_none_is_refused_without_its_password(url):
+    with pytest.raises(InputError) as refused:
+        RedisStore(url)
+    assert "hu" not in str(refused.value)

@@ -1,5 +1,6 @@
 """Comparing what would have been served with fresh answers: audits, drift, learning."""
 
+import asyncio
 import threading
 import time
 
@@ -180,6 +181,25 @@ def test_a_judge_that_fails_gives_no_label_and_no_hit(embedder):
     assert cache.get("the key: rotate") is None
     cache.put("the key: rotate", "a")
     assert cache.live_error().audits == 0
+    assert cache.stats.judge_failures == 1
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, SystemExit, KeyboardInterrupt])
+def test_no_judge_ends_the_thread_of_judges(embedder, raised):
+    judged = []
+
+    def judge(question, cached, fresh):
+        judged.append(question)
+        if len(judged) == 1:
+            raise raised
+        return True
+
+    cache = SemanticCache(embedder, threshold=0.9, judge=judge, audit=Audit(share=1, max_error=0.1))
+    cache.put("rotate a key", "a")
+    for question in ("the key: rotate", "the key, rotate"):
+        cache.get(question)
+        cache.put(question, "a")
+    assert cache.live_error().audits == 1
     assert cache.stats.judge_failures == 1
 
 

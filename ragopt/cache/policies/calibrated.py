@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ragopt.cache.checks import is_number
 from ragopt.cache.policies.base import Candidate, Decision
 from ragopt.cache.policies.form import reading, write_form
 from ragopt.cache.policies.verifier import Verifier
@@ -96,13 +97,17 @@ def certified_steps(
     Raises:
         InputError: values outside their ranges, or of other lengths.
     """
-    values, labels = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    try:
+        values, labels = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"scores and same are no vectors of numbers ({error})") from error
     if values.shape != labels.shape or values.ndim != 1 or np.isnan(values).any():
         raise InputError(
             f"scores have shape {values.shape}, same {labels.shape}; expected two vectors of one "
             "length without NaN"
         )
-    if not 0 < max_error < 0.5 or not 0 < confidence < 1:
+    numbers = is_number(max_error) and is_number(confidence)
+    if not numbers or not 0 < max_error < 0.5 or not 0 < confidence < 1:
         raise InputError(
             f"max_error={max_error!r}, confidence={confidence!r}: expected a share above 0 and "
             "below .5, and a probability between 0 and 1"

@@ -119,6 +119,8 @@ def calibrate(
     Cost: embeds every text once; some 100 us a pair beside that.
     """
     tell = progress or _silent
+    if not isinstance(pairs, Iterable):
+        raise InputError(f"pairs is {pairs!r}, expected labelled pairs of questions")
     labelled = list(pairs)
     if verify is None:
         verify = _worth_fitting(len(labelled))

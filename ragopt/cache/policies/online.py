@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.cache.checks import is_count, is_number
 from ragopt.cache.policies.base import Candidate, Decision, Observation
 from ragopt.errors import InputError
 
@@ -104,6 +105,11 @@ class PerEntry:
     )
 
     def __post_init__(self) -> None:
+        shares = (self.max_error, self.max_hit_error, self.explored, self.least)
+        if not all(map(is_number, shares)):
+            raise InputError(
+                f"max_error, max_hit_error, explored and least are {shares!r}, expected numbers"
+            )
         if not 0 < self.max_error <= self.max_hit_error < 0.5:
             raise InputError(
                 f"max_error={self.max_error!r}, max_hit_error={self.max_hit_error!r}: expected "
@@ -114,6 +120,8 @@ class PerEntry:
                 f"explored={self.explored!r}, least={self.least!r}: expected a share below 1 and a "
                 "cosine between 0 and 1"
             )
+        if self.seed is not None and not is_count(self.seed):
+            raise InputError(f"seed={self.seed!r}, expected a whole number, or None")
         self._random = random.Random(self.seed)  # noqa: S311 - no secret hangs on it
         self._pool = _Curve(_FLAT)
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from ragopt.cache.checks import is_count, is_number
 from ragopt.cache.policies.base import Observation
 from ragopt.errors import InputError
 
-__all__ = ["DamagedEntry", "Entry", "EntryStore", "Limits", "Put", "Quota"]
+__all__ = [
+    "DamagedEntry",
+    "Entry",
+    "EntryStore",
+    "Limits",
+    "Put",
+    "Quota",
+    "checked_observation",
+]
 
 _CHECKSUM_BYTES = 16
 _ROW_BYTES = 200  # of a row beside its texts and its vector: key, times, index entries
@@ -104,7 +114,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_entries", "max_bytes"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value < 1):
+            if value is not None and not is_count(value, least=1):
                 raise InputError(f"{name}={value!r}, expected 1 or more, or None")
 
 
@@ -124,7 +134,8 @@ class Quota:
     seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.inserts, bool) or not self.inserts >= 1 or not self.seconds > 0:
+        lasting = is_number(self.seconds) and 0 < self.seconds < math.inf
+        if not is_count(self.inserts, least=1) or not lasting:
             raise InputError(
                 f"Quota(inserts={self.inserts!r}, seconds={self.seconds!r}): expected 1 or more, "
                 "and more than 0"
@@ -154,6 +165,24 @@ class Put:
     frequency: int = 1
     author: bytes = b""
     quota: Quota | None = None
+
+
+def checked_observation(
+    entry: object, similarity: object, correct: object, audit: object
+) -> Observation:
+    """An observation as it was stored.
+
+    Raises:
+        ValueError: it is none; a policy would learn from it all the same.
+    """
+    numbers = (
+        isinstance(entry, int) and is_number(similarity) and abs(cast("float", similarity)) < 2
+    )
+    if not numbers or correct not in (0, 1) or audit not in (0, 1):
+        raise ValueError(f"an observation is {(entry, similarity, correct, audit)!r}")
+    return Observation(
+        cast("int", entry), float(cast("float", similarity)), bool(correct), bool(audit)
+    )
 
 
 class EntryStore(Protocol):

@@ -8,7 +8,8 @@ not at all. Keys below a prefix:
     :s:<scope>    sorted set of a scope's ids
     :l:<label>    set of the ids that carry a label; :el:<id> the labels of an entry
     :p            ids by priority, :x ids by expiry, :c ids by time of storing
-    :m            hash of counters: next id, entries, bytes, removals, changes, inflation
+    :m            hash of counters: last id, entries, bytes, removals, changes, inflation, and the
+                  number before that of the first observation
     :o            list of observations, :oe:<id> those of an entry
     :k            hash of settings, :q:<author> times of what an author stored
 """
@@ -24,12 +25,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ragopt.cache.policies.base import Observation
-from ragopt.cache.stores.base import DamagedEntry, Entry, Put
-from ragopt.errors import InputError, StorageError, StoreBusy
+from ragopt.cache.stores.base import DamagedEntry, Entry, Put, checked_observation
+from ragopt.errors import IndexCorrupt, InputError, RagoptError, StorageError, StoreBusy
 from ragopt.optional import import_backend
 
-__all__ = ["RedisStore"]
+__all__ = ["DEFAULT_PREFIX", "RedisStore"]
 
+DEFAULT_PREFIX = "ragopt"
 _FORMAT = b"ragopt cache 1"
 _BATCH = 4096  # vectors read at once
 _FIELDS = (
@@ -73,18 +75,28 @@ local function served(used)
     end
   end
 end
-redis.call('HINCRBY', m, 'changes', 1)
+-- counts on, and never back: a Redis that starts without its last data, or without any, gives
+-- numbers beyond those that caches have seen
+local function rising(name)
+  local time = redis.call('TIME')
+  local value = math.max(number(name) + 1, time[1] * 1000 + math.floor(time[2] / 1000))
+  redis.call('HSET', m, name, string.format('%.0f', value))
+  return string.format('%.0f', value)
+end
+rising('changes')
 local given = cjson.decode(ARGV[1])
 """
 
 _PUT = (
     _LIBRARY
+    + f"redis.call('SET', p .. ':format', '{_FORMAT.decode()}', 'NX')"
     + """
 for _, id in ipairs(given.doomed) do drop(id) end
 served(given.used)
 if given.quota then
   local q = p .. ':q:' .. given.author
   redis.call('ZREMRANGEBYSCORE', q, '-inf', given.created - given.quota[2])
+  redis.call('ZREMRANGEBYSCORE', q, given.created + given.quota[2], '+inf')
   if redis.call('ZCARD', q) >= given.quota[1] then return {0, 'quota'} end
   redis.call('ZADD', q, given.created, redis.call('HINCRBY', m, 'stored', 1))
   redis.call('PEXPIRE', q, math.ceil(given.quota[2] * 1000))
@@ -123,7 +135,7 @@ if excess() then
   if not fits then return {0, 'worth less'} end
   for _, id in ipairs(victims) do drop(id) end
 end
-local id = redis.call('HINCRBY', m, 'next', 1)
+local id = rising('next')
 local e = p .. ':e:' .. id
 local fields = {}
 for place = 4, #ARGV, 2 do
@@ -141,7 +153,7 @@ for _, label in ipairs(given.labels) do
 end
 redis.call('HINCRBY', m, 'entries', 1)
 redis.call('HINCRBY', m, 'bytes', given.size)
-return {id, ''}
+return {tonumber(id), ''}
 """
 )
 
@@ -184,6 +196,7 @@ return redis.call('SCARD', c)
 _OBSERVE = (
     _LIBRARY
     + """
+if redis.call('EXISTS', p .. ':o') == 0 and number('observed') == 0 then rising('observed') end
 for _, row in ipairs(given.rows) do
   local line = cjson.encode(row)
   redis.call('RPUSH', p .. ':o', line)
@@ -202,10 +215,11 @@ class RedisStore:
         prefix: of all keys; two caches with one prefix are one cache.
         secret: keys the checksums.
         timeout_s: how long to wait for an answer.
+        make: begin a cache where there is none; otherwise it is refused.
 
     Raises:
         BackendMissing: the package is not installed.
-        InputError: an unusable address, or another program's keys below the prefix.
+        InputError: an unusable address, another program's keys below the prefix, or no cache.
         StorageError: Redis does not answer.
     """
 
@@ -213,20 +227,27 @@ class RedisStore:
         self,
         url: str,
         *,
-        prefix: str = "ragopt",
+        prefix: str = DEFAULT_PREFIX,
         secret: bytes = b"",
         timeout_s: float = _TIMEOUT_S,
+        make: bool = True,
     ) -> None:
         self._redis = import_backend("redis", "redis", "RedisStore")
         self._prefix = prefix
         self._secret = secret
+        if not isinstance(url, str):
+            raise InputError(f"url is {type(url).__name__}, expected the address of a Redis")
+        self._url = url.rpartition("@")[2].partition("?")[0]  # without the password
         try:
             self._client = self._redis.Redis.from_url(
                 url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
             )
-        except ValueError as error:
-            raise InputError(f"{url!r} is no address of a Redis ({error})") from error
-        self._url = url.rpartition("@")[2]  # without the password
+        except ValueError:
+            # the error may quote a part of the password
+            raise InputError(
+                f"{self._url!r} is no address of a Redis, expected such as "
+                "'redis://:password@localhost:6379/0' with the password percent-encoded"
+            ) from None
         self._scripts = {
             name: self._client.register_script(code)
             for name, code in (
@@ -235,7 +256,9 @@ class RedisStore:
             )
         }  # fmt: skip
         with self._errors():
-            found = self._client.set(self._key("format"), _FORMAT, nx=True, get=True)
+            found = self._begun() if make else self._client.get(self._key("format"))
+        if found is None and not make:
+            raise InputError(f"{self.name}: there is no cache; RedisStore(url, prefix=…) makes one")
         if found not in (None, _FORMAT):
             raise InputError(
                 f"{self.name}: holds {found[:40]!r}, expected a ragopt cache; choose another prefix"
@@ -403,14 +426,18 @@ class RedisStore:
     def observations(self, after: int = 0) -> list[tuple[int, Observation]]:
         """Everything compared beyond a number, in order, with rising numbers."""
         with self._errors():
-            lines = self._client.lrange(self._key("o"), after, -1)
-        return [(after + 1 + place, _observation(line)) for place, line in enumerate(lines)]
+            before = int(self._client.hget(self._key("m"), "observed") or 0)
+            first = max(0, after - before)
+            lines = self._client.lrange(self._key("o"), first, -1)
+            return [
+                (before + first + 1 + place, _observation(line)) for place, line in enumerate(lines)
+            ]
 
     def observed(self, entry_id: int) -> tuple[Observation, ...]:
         """What was compared for one entry, oldest first."""
         with self._errors():
             lines = self._client.lrange(self._key(f"oe:{entry_id}"), 0, -1)
-        return tuple(_observation(line) for line in lines)
+            return tuple(_observation(line) for line in lines)
 
     def setting(self, name: str) -> bytes | None:
         """What was kept under a name."""
@@ -422,6 +449,11 @@ class RedisStore:
         """Keep something under a name."""
         with self._errors():
             self._client.hset(self._key("k"), name, value)
+
+    def _begun(self) -> bytes | None:
+        """What stood there before this."""
+        found: bytes | None = self._client.set(self._key("format"), _FORMAT, nx=True, get=True)
+        return found
 
     def _key(self, rest: str) -> bytes:
         return f"{self._prefix}:{rest}".encode()
@@ -453,6 +485,12 @@ class RedisStore:
             ) from error
         except errors.RedisError as error:
             raise StorageError(None, f"{self.name}: Redis refused: {error}") from error
+        except RagoptError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise IndexCorrupt(
+                f"{self.name}: the cache is damaged ({error}); delete its keys to start empty"
+            ) from error
 
 
 def _packed(entry: Entry, checksum: bytes) -> dict[str, bytes]:
@@ -501,4 +539,4 @@ def _times(used: Sequence[int]) -> dict[str, int]:
 
 def _observation(line: bytes) -> Observation:
     entry, similarity, correct, audit = json.loads(line)
-    return Observation(int(entry), float(similarity), bool(correct), bool(audit))
+    return checked_observation(entry, similarity, correct, audit)

@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from ragopt.cache.policies.base import Observation
-from ragopt.cache.stores.base import DamagedEntry, Entry, Limits, Put, Quota
+from ragopt.cache.stores.base import (
+    DamagedEntry,
+    Entry,
+    Limits,
+    Put,
+    Quota,
+    checked_observation,
+)
 from ragopt.errors import IndexCorrupt, InputError, RagoptError
 from ragopt.storage import Database, DatabaseFormat
 
@@ -160,6 +167,10 @@ class SqliteStore:
 
     def summary(self, now: float) -> dict[str, Any]:
         """Counts, bytes and ages (seconds; None where there is no entry) of all entries."""
+        with self._errors():
+            return self._summary(now)
+
+    def _summary(self, now: float) -> dict[str, Any]:
         ((scopes, oldest, newest),) = self._read(
             "SELECT count(DISTINCT scope), min(created), max(created) FROM entries"
         )
@@ -323,7 +334,8 @@ class SqliteStore:
             "ORDER BY id",
             (after,),
         )
-        return [(row[0], _observation(row[1:])) for row in rows]
+        with self._errors():
+            return [(row[0], _observation(row[1:])) for row in rows]
 
     def observed(self, entry_id: int) -> tuple[Observation, ...]:
         """What was compared for one entry, oldest first."""
@@ -332,12 +344,15 @@ class SqliteStore:
             "ORDER BY id",
             (entry_id,),
         )
-        return tuple(_observation(row) for row in rows)
+        with self._errors():
+            return tuple(_observation(row) for row in rows)
 
     def setting(self, name: str) -> bytes | None:
         """What was kept under a name."""
         rows = self._read("SELECT value FROM settings WHERE name = ?", (name,))
-        return bytes(rows[0][0]) if rows else None
+        if rows and not isinstance(rows[0][0], bytes):
+            raise self._damaged(f"the setting {name!r} is no blob")
+        return rows[0][0] if rows else None
 
     def set(self, name: str, value: bytes) -> None:
         """Keep something under a name."""
@@ -391,10 +406,12 @@ class SqliteStore:
         """What `Database` cannot name is damage: a missing table, a broken constraint."""
         try:
             yield
-        except sqlite3.Error as error:
+        except RagoptError:
+            raise
+        except (sqlite3.Error, TypeError, ValueError) as error:  # such as a text for a number
             raise self._named(error) from error
 
-    def _named(self, error: sqlite3.Error) -> RagoptError:
+    def _named(self, error: Exception) -> RagoptError:
         if isinstance(error, sqlite3.ProgrammingError):
             return InputError(f"{self.path}: the cache is closed; open it again")
         return self._damaged(str(error))
@@ -407,7 +424,7 @@ class SqliteStore:
 
 def _observation(row: Sequence[Any]) -> Observation:
     entry, similarity, correct, audit = row
-    return Observation(entry, float(similarity), bool(correct), bool(audit))
+    return checked_observation(entry, similarity, correct, audit)
 
 
 def _insert(connection: sqlite3.Connection, entry: Entry, checksum: bytes, priority: float) -> int:
@@ -449,7 +466,11 @@ def _count_hits(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
 def _within(connection: sqlite3.Connection, author: bytes, entry: Entry, quota: Quota) -> bool:
     """Whether the author may store another; then it is noted."""
     run = connection.execute
-    run("DELETE FROM inserts WHERE time <= ?", (entry.created - quota.seconds,))
+    # what is dated far ahead was stored by a clock that has been set right since
+    run(
+        "DELETE FROM inserts WHERE time <= ? OR time > ?",
+        (entry.created - quota.seconds, entry.created + quota.seconds),
+    )
     (stored,) = run("SELECT count(*) FROM inserts WHERE author = ?", (author,)).fetchone()
     if stored >= quota.inserts:
         return False
