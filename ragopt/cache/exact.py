@@ -37,7 +37,7 @@ from ragopt.errors import InputError, RagoptError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["CLOCK_SKEW_S", "ExactCache"]
+__all__ = ["CLOCK_SKEW_S", "ExactCache", "text_digest"]
 
 CLOCK_SKEW_S = 5.0
 """An entry dated further ahead than this is not served: its age cannot be told."""
@@ -137,6 +137,7 @@ class ExactCache(Closing):
         scope: Scope | None = None,
         principal: str = "",
         vector: ArrayLike | Callable[[], ArrayLike] | None = None,
+        check: Callable[[CacheHit], bool] | None = None,
     ) -> CacheHit | None:
         """The cached answer to a question, or None.
 
@@ -146,6 +147,8 @@ class ExactCache(Closing):
             principal: who asks; entries in quarantine are served to their author alone.
             vector: of the question, (dim,), to save embedding it again, or a function that gives
                 it, called only when the exact tier has no answer.
+            check: has the last word on a hit: where it says no, nothing is served, and
+                ``stats.refused["check"]`` counts it.
 
         Raises:
             InputError: an argument that cannot be used.
@@ -157,7 +160,7 @@ class ExactCache(Closing):
         asked = Asked(
             question,
             self._scope_key(scope),
-            _digest(normalise(question)),
+            text_digest(question),
             digest_of(principal, self._secret),
         )
         unit = vector if callable(vector) else self._checked_vector(vector)
@@ -165,6 +168,9 @@ class ExactCache(Closing):
         self._asked.add(asked.exact)
         try:
             hit = self._look_up(asked, unit)
+            if hit is not None and check is not None and not check(hit):
+                self._counters.refuse("check")
+                hit = None
         except Exception:
             self._counters.count("errors")
             raise
@@ -233,7 +239,7 @@ class ExactCache(Closing):
         body = encoded_payload(payload)
         unit = self._checked_vector(vector)
         lifetime = self._lifetime(question, ttl_s, content_class)
-        key, exact = self._scope_key(scope), _digest(normalise(question))
+        key, exact = self._scope_key(scope), text_digest(question)
         expected = self._expected(key, exact)
         size = len(question.encode()) + len(answer.encode()) + len(body)
         reason = self._safety.admission.refuses(
@@ -536,5 +542,6 @@ class ExactCache(Closing):
             raise InputError(f"{self!r} is closed; open it again")
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def text_digest(question: str) -> bytes:
+    """By which a question is found: of its normalised text."""
+    return hashlib.sha256(normalise(question).encode()).digest()

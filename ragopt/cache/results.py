@@ -55,7 +55,8 @@ class CacheStats:
         quarantined: candidates passed over because too few had confirmed them.
         compared: misses that were made so that a fresh answer could be compared.
         not_admitted: answers that were not stored, by the reason.
-        refused: candidates at or above the threshold that a guard refused, by the guard's name.
+        refused: candidates at or above the threshold that a guard refused, by the guard's name;
+            hits that the caller refused, as ``"check"``.
         expired: entries found past their time, or dated in the future; not served.
         corrupt: entries found damaged; not served.
         judge_failures: comparisons that gave no label, because the judge failed.
