@@ -498,7 +498,10 @@ def _served(hit: CacheHit | None) -> tuple[Answer | None, str]:
         cached_question=hit.question,
     )
     # how similar the questions were is for the hit log: users could feel their way to others' by it
-    return answer, f"{hit.tier} hit"
+    note = f"{hit.tier} hit"
+    if hit.shared and hit.scope is not None:
+        note += f" in the shared scope of tenant {hit.scope.tenant!r}"
+    return answer, note
 
 
 def _stage_tags(answer: Answer) -> dict[str, str]:

@@ -48,12 +48,21 @@ _MOST_PENDING = 10_000  # hits remembered until the next put
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A look-up: the question, the key of its scope, its digest, the digest of who asks."""
+    """A look-up in one scope.
+
+    Args:
+        question: as it was asked.
+        key: of the scope that is looked into.
+        exact: digest of the question.
+        principal: digest of who asks.
+        home: key of the scope that asks, where a fresh answer will be put.
+    """
 
     question: str
     key: bytes
     exact: bytes
     principal: bytes
+    home: bytes
 
 
 class ExactCache(Closing):
@@ -76,6 +85,9 @@ class ExactCache(Closing):
         max_entries: in the whole file, over all scopes; no limit when None.
         max_bytes: of texts, vectors and some 200 bytes an entry beside, likewise.
         safety: which answers are stored, whom they are served to, what is recorded.
+        shared: scopes that every scope of this cache may read beside its own, looked up after it
+            in this order; see `docs/cache.md`. Nothing is stored in one but by a `put` that names
+            it.
         secret: keys the scope keys and the checksums. A file opened with another secret holds
             nothing that can be found.
         clock: gives Unix time.
@@ -104,6 +116,7 @@ class ExactCache(Closing):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         safety: Safety | None = None,
+        shared: Sequence[Scope] = (),
         secret: bytes = b"",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -126,6 +139,7 @@ class ExactCache(Closing):
         self._doomed: set[int] = set()
         self._asked = Frequencies()
         self._keys: dict[Scope, bytes] = {}
+        self._shared = tuple((self._scope_key(scope), scope) for scope in _listed(shared))
         self._closed = False
         self._log = None if self._safety.hit_log is None else HitLog(self._safety.hit_log)
         self._store = store or SqliteStore(":memory:" if path is None else path, secret=secret)
@@ -157,17 +171,15 @@ class ExactCache(Closing):
         begin = time.perf_counter()
         self._check_open()
         check_text(question, "question")
-        asked = Asked(
-            question,
-            self._scope_key(scope),
-            text_digest(question),
-            digest_of(principal, self._secret),
-        )
+        scope = as_scope(scope)
+        key = self._scope_key(scope)
+        exact, who = text_digest(question), digest_of(principal, self._secret)
+        asked = Asked(question, key, exact, who, key)
         unit = vector if callable(vector) else self._checked_vector(vector)
         self._counters.count("lookups")
         self._asked.add(asked.exact)
         try:
-            hit = self._look_up(asked, unit)
+            hit, asked = self._found(asked, scope, unit)
             if hit is not None and check is not None and not check(hit):
                 self._counters.refuse("check")
                 hit = None
@@ -178,6 +190,8 @@ class ExactCache(Closing):
             self._counters.count("misses")
             return None
         self._counters.count(f"{hit.tier}_hits")
+        if hit.shared:
+            self._counters.count("shared_hits")
         self._note_use(hit, asked)
         spared = self._safety.latency_floor_s - (time.perf_counter() - begin)
         if spared > 0:
@@ -357,6 +371,30 @@ class ExactCache(Closing):
     @property
     def _found_alone(self) -> bool:
         """Whether an entry that is being compared is kept from the similar ones meanwhile."""
+        return False
+
+    def _found(self, asked: Asked, scope: Scope, unit: Any) -> tuple[CacheHit | None, Asked]:
+        """A hit with the scope it is from: the own one first, then those that are listed."""
+        if self._shared:
+            unit = self._once(asked, unit)
+        hit = self._look_up(asked, unit)
+        if hit is not None:
+            return replace(hit, scope=scope), asked
+        for key, listed in self._shared:
+            if key == asked.home or self._awaited(asked):
+                continue
+            elsewhere = replace(asked, key=key)
+            hit = self._look_up(elsewhere, unit)
+            if hit is not None:
+                return replace(hit, scope=listed, shared=True), elsewhere
+        return None, asked
+
+    def _once(self, asked: Asked, unit: Any) -> Any:  # noqa: ARG002
+        """A vector that is made at most once, however many scopes are looked into."""
+        return unit
+
+    def _awaited(self, asked: Asked) -> bool:  # noqa: ARG002
+        """Whether this question is to be answered afresh, so that nothing else may answer it."""
         return False
 
     def _look_up(self, asked: Asked, unit: Any) -> CacheHit | None:  # noqa: ARG002
@@ -545,3 +583,12 @@ class ExactCache(Closing):
 def text_digest(question: str) -> bytes:
     """By which a question is found: of its normalised text."""
     return hashlib.sha256(normalise(question).encode()).digest()
+
+
+def _listed(shared: Sequence[Scope]) -> tuple[Scope, ...]:
+    if isinstance(shared, Scope) or not isinstance(shared, Sequence):
+        raise InputError(f"shared is {shared!r}, expected a list of scopes: [Scope(tenant=…)]")
+    for scope in shared:
+        if not isinstance(scope, Scope):
+            raise InputError(f"shared holds {scope!r}, expected scopes: [Scope(tenant=…)]")
+    return tuple(dict.fromkeys(shared))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ragopt.cache.scope import Scope
+
 __all__ = ["CacheHit", "CacheStats", "Counters"]
 
 
@@ -28,6 +30,8 @@ class CacheHit:
         question: that the answer was given to.
         age_s: seconds since it was stored.
         payload: what was stored beside the answer, as JSON gives it back.
+        scope: that it was stored in.
+        shared: whether that is not the scope that asked, but one the cache lists as shared.
     """
 
     answer: str
@@ -37,6 +41,8 @@ class CacheHit:
     question: str
     age_s: float
     payload: Mapping[str, Any] = field(default_factory=_none)
+    scope: Scope | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class CacheStats:
         exact_hits: served by the same text.
         semantic_hits: served by a similar question.
         misses: nothing served.
+        shared_hits: hits, of either tier, from a scope that is listed as shared.
         errors: look-ups that raised, in the store or in the embedder.
         puts: entries stored.
         quarantined: candidates passed over because too few had confirmed them.
@@ -66,6 +73,7 @@ class CacheStats:
     exact_hits: int = 0
     semantic_hits: int = 0
     misses: int = 0
+    shared_hits: int = 0
     errors: int = 0
     puts: int = 0
     quarantined: int = 0
