@@ -438,7 +438,7 @@ class Pipeline:
             saved_usd=answer.saved,
             ms=answer.ms,
             outcome="unpriced" if _failed(answer, "price") else answer.served_from,
-            tags={**self.billing.tags, **_stage_tags(answer)},
+            tags={**_stage_tags(answer), **self.billing.tags},
         )
 
     def _guarded(self, name: str, call: Callable[[], _Result]) -> tuple[_Result | None, Stage]:

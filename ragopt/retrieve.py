@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Retrieved", "Retriever", "Retrieves", "Stage"]
 
 _CANDIDATES = 50
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,13 +236,15 @@ class Retriever:
 
 
 def _described(part: object) -> str:
-    """What a part is; the ``repr`` that every object has is an address, another one each time."""
-    if type(part).__repr__ is object.__repr__:
+    """What a part is set to; an address in its ``repr`` says nothing and is another each time."""
+    said = repr(part)
+    if _ADDRESS.search(said):
         raise InputError(
-            f"{type(part).__qualname__} has no __repr__ that says how it is set, so that two of "
-            "them cannot be told apart; give it one, or pass settings= to the cache"
+            f"{type(part).__qualname__}, or a part of it, has no __repr__ that says how it is set "
+            f"({said[:80]}), so that two of them cannot be told apart; give it one, or pass "
+            "settings= to the cache"
         )
-    return repr(part)
+    return said
 
 
 def _fuse(

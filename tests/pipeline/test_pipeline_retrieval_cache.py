@@ -18,7 +18,7 @@ from ragopt.chunk import Chunk, Hit
 from ragopt.corpus import Corpus
 from ragopt.errors import InputError
 from ragopt.pipeline import Billing, Pipeline
-from ragopt.rerank import ScoreRatio
+from ragopt.rerank import BM25Reranker, FusionReranker, ScoreRatio
 from ragopt.retrieve import Retrieved, Stage
 
 QUESTION = "How do I rotate an API key?"
@@ -298,8 +298,9 @@ def test_what_cannot_be_told_apart_is_refused(corpus) -> None:
     retriever = corpus.retriever(k=2)
     with pytest.raises(InputError, match=r"corpus_version is ''.*corpus\.retriever"):
         CachedRetriever(replace(retriever, corpus_version=""))
-    with pytest.raises(InputError, match=r"Nameless has no __repr__.*settings="):
-        CachedRetriever(replace(retriever, reranker=Nameless()))
+    for reranker in (Nameless(), FusionReranker([BM25Reranker(), Nameless()])):
+        with pytest.raises(InputError, match=r"has no __repr__.*Nameless.*settings="):
+            CachedRetriever(replace(retriever, reranker=reranker))
     with pytest.raises(InputError, match="Given does not say its settings; pass settings="):
         CachedRetriever(Given())
     with pytest.raises(InputError, match="retriever is str"):
