@@ -241,7 +241,7 @@ def _described(part: object) -> str:
     if _ADDRESS.search(said):
         raise InputError(
             f"{type(part).__qualname__}, or a part of it, has no __repr__ that says how it is set "
-            f"({said[:80]}), so that two of them cannot be told apart; give it one, or pass "
+            f"({said[:200]}), so that two of them cannot be told apart; give it one, or pass "
             "settings= to the cache"
         )
     return said
