@@ -34,6 +34,7 @@ _INSERT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SELECT = "SELECT id, text, source, title, start, metadata, crc32 FROM chunks WHERE number = ?"
+_NAMED = "SELECT number FROM chunks WHERE id = ?"
 _LARGEST_NUMBER = 2**63 - 1
 
 ChunkRow = tuple[str, str, str, str, int, str]
@@ -100,6 +101,15 @@ class ChunkStore(Sequence[Chunk]):
         if not rows:
             raise IndexError(f"chunk {number}: the store holds {len(self)} chunks")
         return self._chunk(place, rows[0])
+
+    def named(self, chunk_id: str) -> Chunk | None:
+        """The chunk of an id, None where there is none.
+
+        Raises:
+            IndexCorrupt: its row was altered.
+        """
+        rows = self._read(_NAMED, (chunk_id,))
+        return self[rows[0][0]] if rows else None
 
     def __len__(self) -> int:
         return int(self._read("SELECT count(*) FROM chunks")[0][0])

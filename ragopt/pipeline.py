@@ -7,6 +7,7 @@ only saves money never fails a question: when it raises, it is skipped, counted 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -34,15 +35,17 @@ from ragopt.llm.base import (
     complete,
     render_prompt,
 )
-from ragopt.retrieve import Retrieves, Stage
+from ragopt.rerank.base import passage
+from ragopt.retrieve import Retrieved, Retrieves, Stage
 
 if TYPE_CHECKING:
-    from ragopt.cache import CacheHit, Scope
+    from ragopt.cache import CacheHit, Scope, Support
     from ragopt.embed import Embedder
 
 __all__ = ["Answer", "Billing", "Pipeline", "Source"]
 
 _Result = TypeVar("_Result")
+_Stored = Callable[[str], "NDArray[np.float32] | None"]
 _NOTHING = Decimal(0)
 _CUT_SHORT = {"length", "content_filter"}  # such answers are not worth giving twice
 
@@ -76,17 +79,51 @@ class AnswerCache(Protocol):
 
 
 class _QuestionVector:
-    """A question's vector, computed once, by the first stage that asks for it."""
+    """A question's vector, read or computed once, by the first stage that asks for it."""
 
-    def __init__(self, embedder: Embedder, question: str) -> None:
+    def __init__(self, embedder: Embedder, question: str, stored: _Stored | None) -> None:
         self._embedder = embedder
         self._question = question
+        self._stored = stored
         self.known: NDArray[np.float32] | None = None
+        self.read = False
 
     def __call__(self) -> NDArray[np.float32]:
+        if self.known is None and self._stored is not None:
+            self.known = self._stored(self._question)
+            self.read = self.known is not None
         if self.known is None:
             self.known = np.asarray(self._embedder.embed([self._question])[0], dtype=np.float32)
         return self.known
+
+
+class _Recheck:
+    """Asks the evidence retrieved now about a hit; what was retrieved then serves the model too."""
+
+    def __init__(self, support: Support, retrieve: Callable[[], Retrieved]) -> None:
+        self._support = support
+        self._retrieve = retrieve
+        self.found: Retrieved | None = None
+        self.ms = 0.0
+        self.stages: tuple[Stage, ...] = ()
+
+    def __call__(self, hit: CacheHit) -> bool:
+        begin = perf_counter()
+        try:
+            self.found = self._retrieve()
+            self.stages = self.found.stages
+            checking = perf_counter()
+            verdict = self._support.check(
+                hit.answer,
+                [passage(each.chunk) for each in self.found.hits],
+                _texts(hit.payload.get("lacking")),
+            )
+            said = "served" if verdict.enough else "not served"
+            stage = Stage(name="recheck", ms=_ms(checking), note=f"{said}: {verdict}")
+            self.stages = (*self.stages, stage)
+            return verdict.enough
+        finally:
+            self.ms = _ms(begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +149,9 @@ class Pipeline:
         compressor: shortens the context; none by default.
         max_context_tokens: budget for the compressor, 1 or more; it decides itself by default.
         cache: serves answers given before; none by default.
+        recheck: serves them only where what is retrieved now supports them; not checked by default.
+            A hit then costs its retrieval, which a `ragopt.cache.CachedRetriever` saves; a hit that
+            is refused costs nothing beside, since the model gets what was retrieved.
         billing: prices and ledger; tokens are counted but not priced by default.
         system_prompt: the stable beginning of every prompt.
 
@@ -119,7 +159,8 @@ class Pipeline:
         failures: how often each stage was skipped because it raised.
 
     Raises:
-        InputError: an ``llm`` that cannot be called, or a budget without a compressor or below 1.
+        InputError: an ``llm`` that cannot be called, a budget without a compressor or below 1, or
+            ``recheck`` without a cache that can be told to refuse.
 
     Example:
         >>> from ragopt import Pipeline                                     # doctest: +SKIP
@@ -136,6 +177,7 @@ class Pipeline:
         compressor: Compressor | None = None,
         max_context_tokens: int | None = None,
         cache: AnswerCache | None = None,
+        recheck: Support | None = None,
         billing: Billing | None = None,
         system_prompt: str = SYSTEM_PROMPT,
     ) -> None:
@@ -150,11 +192,13 @@ class Pipeline:
                 "retrieve(question), such as corpus.retriever()"
             )
         _check_budget(max_context_tokens, compressor)
+        _check_recheck(recheck, cache)
         self.retriever = retriever
         self.llm = llm
         self.compressor = compressor
         self.max_context_tokens = max_context_tokens
         self.cache = cache
+        self.recheck = recheck
         self.billing = billing or Billing()
         self.system_prompt = system_prompt
         self.failures: Counter[str] = Counter()
@@ -216,11 +260,18 @@ class Pipeline:
         stages: list[Stage] = []
         scope = self._scope if scope is None else scope
         vector = self._vector_for_cache(question)
-        served = self._look_up(question, scope, vector, stages)
+
+        def retrieve() -> Retrieved:
+            return self.retriever.retrieve(question, vector.known if vector else None)
+
+        recheck = None if self.recheck is None else _Recheck(self.recheck, retrieve)
+        served = self._look_up(question, scope, vector, stages, recheck)
         if served is not None:
             return self._recorded(replace(served, stages=tuple(stages)))
-        found = self.retriever.retrieve(question, vector.known if vector else None)
-        stages.extend(found.stages)
+        found = None if recheck is None else recheck.found
+        if found is None:
+            found = retrieve()
+            stages.extend(found.stages)
         context = self._compress(question, list(found.hits), stages)
         passages = [(part.chunk.title, part.text) for part in context.chunks]
         plain = self._rendered_tokens(found.plain)
@@ -241,7 +292,8 @@ class Pipeline:
         name = getattr(searching, "id", None)
         if searching is None or name is None or name != getattr(caching, "id", None):
             return None
-        return _QuestionVector(searching, question)
+        stored = getattr(self.retriever, "stored_vector", None)
+        return _QuestionVector(searching, question, stored if callable(stored) else None)
 
     def _look_up(
         self,
@@ -249,20 +301,26 @@ class Pipeline:
         scope: Scope | None,
         vector: _QuestionVector | None,
         stages: list[Stage],
+        recheck: _Recheck | None,
     ) -> Answer | None:
         cache = self.cache
         if cache is None:
             return None
+        checked: dict[str, Any] = {} if recheck is None else {"check": recheck}
 
         def look_up() -> tuple[Answer | None, str]:
-            return _served(cache.get(question, scope=scope, vector=vector))
+            return _served(cache.get(question, scope=scope, vector=vector, **checked))
 
         found, stage = self._guarded("cache", look_up)
-        if found is None:
-            stages.append(stage)
-            return None
-        answer, note = found
+        answer, note = (None, stage.note) if found is None else found
+        if recheck is not None and recheck.stages:
+            stage = replace(stage, ms=max(0.0, stage.ms - recheck.ms))
+            note = note if answer or stage.failed else "hit, refused by the recheck"
+        if vector is not None and vector.read:
+            note += ", embedding read from the retrieval cache"
         stages.append(replace(stage, note=note))
+        if recheck is not None:
+            stages.extend(recheck.stages)
         return answer
 
     def _compress(self, question: str, hits: list[Any], stages: list[Stage]) -> Compressed:
@@ -335,16 +393,19 @@ class Pipeline:
         cache = self.cache
         if cache is None:
             return answer
-        payload = {
+        payload: dict[str, Any] = {
             "usd": str(answer.cost + answer.saved),
             "sources": [
                 [source.chunk_id, source.document, source.title, source.start]
                 for source in answer.sources
             ],
         }
-        _, stage = self._guarded(
-            "remember",
-            lambda: cache.put(
+
+        def remember() -> object:
+            if self.recheck is not None:
+                texts = [f"{part.chunk.title}\n{part.text}" for part in prepared.context.chunks]
+                payload["lacking"] = self.recheck.lacking(answer.text, texts)
+            return cache.put(
                 prepared.question,
                 answer.text,
                 scope=prepared.scope,
@@ -352,8 +413,9 @@ class Pipeline:
                 payload=payload,
                 sources=sorted({source.document for source in answer.sources}),
                 usd=float(answer.cost + answer.saved) or None,
-            ),
-        )
+            )
+
+        _, stage = self._guarded("remember", remember)
         return replace(answer, stages=(*answer.stages, stage))
 
     def _recorded(self, answer: Answer) -> Answer:
@@ -376,7 +438,7 @@ class Pipeline:
             saved_usd=answer.saved,
             ms=answer.ms,
             outcome="unpriced" if _failed(answer, "price") else answer.served_from,
-            tags=self.billing.tags,
+            tags={**_stage_tags(answer), **self.billing.tags},
         )
 
     def _guarded(self, name: str, call: Callable[[], _Result]) -> tuple[_Result | None, Stage]:
@@ -394,6 +456,7 @@ class Pipeline:
             "retriever": self.retriever,
             "compressor": self.compressor,
             "cache": self.cache,
+            "recheck": self.recheck,
             "model": self.billing.model,
         }
         shown = ", ".join(f"{name}={part!r}" for name, part in parts.items() if part is not None)
@@ -410,6 +473,18 @@ def _check_budget(max_context_tokens: int | None, compressor: Compressor | None)
     check_request([], max_context_tokens)
 
 
+def _check_recheck(recheck: Support | None, cache: AnswerCache | None) -> None:
+    if recheck is None:
+        return
+    if cache is None:
+        raise InputError("recheck= without a cache: there is nothing to check; pass cache= too")
+    if "check" not in inspect.signature(cache.get).parameters:
+        raise InputError(
+            f"{type(cache).__name__}.get() takes no check=, so that it would serve what recheck= "
+            "refuses; use a cache of ragopt.cache"
+        )
+
+
 def _served(hit: CacheHit | None) -> tuple[Answer | None, str]:
     """What a look-up serves, and a note for its stage."""
     if hit is None:
@@ -422,7 +497,28 @@ def _served(hit: CacheHit | None) -> tuple[Answer | None, str]:
         saved=to_decimal(hit.payload.get("usd", "0"), "usd of the cached answer"),
         cached_question=hit.question,
     )
-    return answer, f"{hit.tier} hit, similarity {hit.similarity:.3f}"
+    # how similar the questions were is for the hit log: users could feel their way to others' by it
+    note = f"{hit.tier} hit"
+    if hit.shared and hit.scope is not None:
+        note += f" in the shared scope of tenant {hit.scope.tenant!r}"
+    return answer, note
+
+
+def _stage_tags(answer: Answer) -> dict[str, str]:
+    """What the ledger says beside cost and outcome of a question."""
+    tags = {}
+    if any(stage.cached for stage in answer.stages):
+        tags["retrieval"] = "cached"
+    if any(stage.name == "recheck" for stage in answer.stages):
+        tags["recheck"] = "refused" if answer.served_from == "llm" else "served"
+    return tags
+
+
+def _texts(stored: object) -> list[str] | None:
+    """What `Support.lacking` said, unless somebody else put something else there."""
+    if isinstance(stored, list) and all(isinstance(each, str) for each in stored):
+        return stored
+    return None
 
 
 def _checked(compressed: Any, compressor: Compressor) -> Compressed:

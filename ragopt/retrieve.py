@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Retrieved", "Retriever", "Retrieves", "Stage"]
 
 _CANDIDATES = 50
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Stage:
         bytes_read: bytes in these pages.
         note: what was found or decided, or why the stage did nothing.
         failed: the stage raised, was skipped, and the question went on without it.
+        cached: what the stage would have done was read from a cache instead.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Stage:
     bytes_read: int = 0
     note: str = ""
     failed: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +134,31 @@ class Retriever:
                 "chunks; build both from the same documents"
             )
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything beside the documents that decides on what is found, as JSON values.
+
+        Raises:
+            InputError: a part whose ``repr`` does not say what it does.
+        """
+        index = self.index
+        return {
+            "embedder": self.embedder.id,
+            "index": [
+                getattr(index, "family", type(index).__qualname__),
+                repr(getattr(index, "options", None)),
+                str(index.metric),
+                len(index),
+            ],
+            "knobs": {**getattr(index, "defaults", {}), **self.knobs},
+            "k": self.k,
+            "candidates": self.candidates,
+            "lexical": _described(self.lexical),
+            "reranker": _described(self.reranker),
+            "prior_weight": self.prior_weight,
+            "cut": _described(self.cut),
+        }
+
     def embed(self, question: str) -> NDArray[np.float32]:
         """Vector of the question, (dim,)."""
         return np.asarray(self.embedder.embed([question])[0], dtype=np.float32)
@@ -204,6 +233,18 @@ class Retriever:
             kept = min(self.k, len(hits))
             return kept, Stage(name="cut", ms=_ms(begin), note=repr(error), failed=True)
         return kept, Stage(name="cut", ms=_ms(begin), note=f"{kept} of {len(hits)} kept")
+
+
+def _described(part: object) -> str:
+    """What a part is set to; an address in its ``repr`` says nothing and is another each time."""
+    said = repr(part)
+    if _ADDRESS.search(said):
+        raise InputError(
+            f"{type(part).__qualname__}, or a part of it, has no __repr__ that says how it is set "
+            f"({said[:200]}), so that two of them cannot be told apart; give it one, or pass "
+            "settings= to the cache"
+        )
+    return said
 
 
 def _fuse(

@@ -20,10 +20,12 @@ from ragopt.cache.judging import LLMJudge, same_words
 from ragopt.cache.lifetimes import LIFETIMES_S, Lifetimes, content_class
 from ragopt.cache.policies import Calibrated, PerEntry, Policy, Static, calibrate
 from ragopt.cache.results import CacheHit, CacheStats
+from ragopt.cache.retrieval import CachedRetriever, RetrievalStats
 from ragopt.cache.safety import Safety
 from ragopt.cache.scope import Scope
 from ragopt.cache.semantic import SemanticCache
 from ragopt.cache.stores import Limits, Quota
+from ragopt.cache.support import Support, Supported
 from ragopt.cache.text import normalise
 from ragopt.cache.vectors import FlatVectors, VectorStore
 from ragopt.cache.watching import Audit
@@ -40,6 +42,7 @@ __all__ = [
     "CacheHit",
     "CacheStats",
     "CachedLLM",
+    "CachedRetriever",
     "Calibrated",
     "ContentWords",
     "DriftMonitor",
@@ -57,12 +60,15 @@ __all__ = [
     "Polarity",
     "Policy",
     "Quota",
+    "RetrievalStats",
     "Reversal",
     "Safety",
     "Scope",
     "SemanticCache",
     "SingleFlight",
     "Static",
+    "Support",
+    "Supported",
     "VectorStore",
     "cached",
     "calibrate",

@@ -39,7 +39,7 @@ from ragopt.errors import InputError, RagoptError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["CLOCK_SKEW_S", "ExactCache"]
+__all__ = ["CLOCK_SKEW_S", "ExactCache", "text_digest"]
 
 CLOCK_SKEW_S = 5.0
 """An entry dated further ahead than this is not served: its age cannot be told."""
@@ -50,12 +50,21 @@ _MOST_PENDING = 10_000  # hits remembered until the next put
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A look-up: the question, the key of its scope, its digest, the digest of who asks."""
+    """A look-up in one scope.
+
+    Args:
+        question: as it was asked.
+        key: of the scope that is looked into.
+        exact: digest of the question.
+        principal: digest of who asks.
+        home: key of the scope that asks, where a fresh answer will be put.
+    """
 
     question: str
     key: bytes
     exact: bytes
     principal: bytes
+    home: bytes
 
 
 class ExactCache(Closing):
@@ -78,6 +87,9 @@ class ExactCache(Closing):
         max_entries: in the whole file, over all scopes; no limit when None.
         max_bytes: of texts, vectors and some 200 bytes an entry beside, likewise.
         safety: which answers are stored, whom they are served to, what is recorded.
+        shared: scopes that every scope of this cache may read beside its own, looked up after it
+            in this order; see `docs/cache.md`. Nothing is stored in one but by a `put` that names
+            it.
         secret: keys the scope keys and the checksums. A file opened with another secret holds
             nothing that can be found.
         clock: gives Unix time.
@@ -106,6 +118,7 @@ class ExactCache(Closing):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         safety: Safety | None = None,
+        shared: Sequence[Scope] = (),
         secret: bytes = b"",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -133,6 +146,7 @@ class ExactCache(Closing):
         self._doomed: set[int] = set()
         self._asked = Frequencies()
         self._keys: dict[Scope, bytes] = {}
+        self._shared = tuple((self._scope_key(scope), scope) for scope in _listed(shared))
         self._closed = False
         self._log = None if self._safety.hit_log is None else HitLog(self._safety.hit_log)
         self._store = store or SqliteStore(":memory:" if path is None else path, secret=secret)
@@ -144,6 +158,7 @@ class ExactCache(Closing):
         scope: Scope | None = None,
         principal: str = "",
         vector: ArrayLike | Callable[[], ArrayLike] | None = None,
+        check: Callable[[CacheHit], bool] | None = None,
     ) -> CacheHit | None:
         """The cached answer to a question, or None.
 
@@ -153,6 +168,8 @@ class ExactCache(Closing):
             principal: who asks; entries in quarantine are served to their author alone.
             vector: of the question, (dim,), to save embedding it again, or a function that gives
                 it, called only when the exact tier has no answer.
+            check: has the last word on a hit: where it says no, nothing is served, and
+                ``stats.refused["check"]`` counts it.
 
         Raises:
             InputError: an argument that cannot be used.
@@ -162,17 +179,18 @@ class ExactCache(Closing):
         self._check_open()
         check_text(question, "question")
         check_principal(principal)
-        asked = Asked(
-            question,
-            self._scope_key(scope),
-            _digest(normalise(question)),
-            digest_of(principal, self._secret),
-        )
+        scope = as_scope(scope)
+        key = self._scope_key(scope)
+        exact, who = text_digest(question), digest_of(principal, self._secret)
+        asked = Asked(question, key, exact, who, key)
         unit = vector if callable(vector) else self._checked_vector(vector)
         self._counters.count("lookups")
         self._asked.add(asked.exact)
         try:
-            hit = self._look_up(asked, unit)
+            hit, asked = self._found(asked, scope, unit)
+            if hit is not None and check is not None and not check(hit):
+                self._counters.refuse("check")
+                hit = None
         except Exception:
             self._counters.count("errors")
             raise
@@ -180,6 +198,8 @@ class ExactCache(Closing):
             self._counters.count("misses")
             return None
         self._counters.count(f"{hit.tier}_hits")
+        if hit.shared:
+            self._counters.count("shared_hits")
         self._note_use(hit, asked)
         spared = self._safety.latency_floor_s - (time.perf_counter() - begin)
         if spared > 0:
@@ -241,7 +261,7 @@ class ExactCache(Closing):
         body = encoded_payload(payload)
         unit = self._checked_vector(vector)
         lifetime = self._lifetime(question, ttl_s, content_class)
-        key, exact = self._scope_key(scope), _digest(normalise(question))
+        key, exact = self._scope_key(scope), text_digest(question)
         expected = self._expected(key, exact)
         size = len(question.encode()) + len(answer.encode()) + len(body)
         reason = self._safety.admission.refuses(
@@ -359,6 +379,30 @@ class ExactCache(Closing):
     @property
     def _found_alone(self) -> bool:
         """Whether an entry that is being compared is kept from the similar ones meanwhile."""
+        return False
+
+    def _found(self, asked: Asked, scope: Scope, unit: Any) -> tuple[CacheHit | None, Asked]:
+        """A hit with the scope it is from: the own one first, then those that are listed."""
+        if self._shared:
+            unit = self._once(asked, unit)
+        hit = self._look_up(asked, unit)
+        if hit is not None:
+            return replace(hit, scope=scope), asked
+        for key, listed in self._shared:
+            if key == asked.home or self._awaited(asked):
+                continue
+            elsewhere = replace(asked, key=key)
+            hit = self._look_up(elsewhere, unit)
+            if hit is not None:
+                return replace(hit, scope=listed, shared=True), elsewhere
+        return None, asked
+
+    def _once(self, asked: Asked, unit: Any) -> Any:  # noqa: ARG002
+        """A vector that is made at most once, however many scopes are looked into."""
+        return unit
+
+    def _awaited(self, asked: Asked) -> bool:  # noqa: ARG002
+        """Whether this question is to be answered afresh, so that nothing else may answer it."""
         return False
 
     def _look_up(self, asked: Asked, unit: Any) -> CacheHit | None:  # noqa: ARG002
@@ -543,5 +587,15 @@ class ExactCache(Closing):
             raise InputError(f"{self!r} is closed; open it again")
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def text_digest(question: str) -> bytes:
+    """By which a question is found: of its normalised text."""
+    return hashlib.sha256(normalise(question).encode()).digest()
+
+
+def _listed(shared: Sequence[Scope]) -> tuple[Scope, ...]:
+    if isinstance(shared, Scope) or not isinstance(shared, Sequence):
+        raise InputError(f"shared is {shared!r}, expected a list of scopes: [Scope(tenant=…)]")
+    for scope in shared:
+        if not isinstance(scope, Scope):
+            raise InputError(f"shared holds {scope!r}, expected scopes: [Scope(tenant=…)]")
+    return tuple(dict.fromkeys(shared))

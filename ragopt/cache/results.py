@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ragopt.cache.scope import Scope
+
 __all__ = ["CacheHit", "CacheStats", "Counters"]
 
 
@@ -28,6 +30,8 @@ class CacheHit:
         question: that the answer was given to.
         age_s: seconds since it was stored.
         payload: what was stored beside the answer, as JSON gives it back.
+        scope: that it was stored in.
+        shared: whether that is not the scope that asked, but one the cache lists as shared.
     """
 
     answer: str
@@ -37,6 +41,8 @@ class CacheHit:
     question: str
     age_s: float
     payload: Mapping[str, Any] = field(default_factory=_none)
+    scope: Scope | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,14 @@ class CacheStats:
         exact_hits: served by the same text.
         semantic_hits: served by a similar question.
         misses: nothing served.
+        shared_hits: hits, of either tier, from a scope that is listed as shared.
         errors: look-ups that raised, in the store or in the embedder.
         puts: entries stored.
         quarantined: candidates passed over because too few had confirmed them.
         compared: misses that were made so that a fresh answer could be compared.
         not_admitted: answers that were not stored, by the reason.
-        refused: candidates at or above the threshold that a guard refused, by the guard's name.
+        refused: candidates at or above the threshold that a guard refused, by the guard's name;
+            hits that the caller refused, as ``"check"``.
         expired: entries found past their time, or dated in the future; not served.
         corrupt: entries found damaged; not served.
         judge_failures: comparisons that gave no label, because the judge failed.
@@ -65,6 +73,7 @@ class CacheStats:
     exact_hits: int = 0
     semantic_hits: int = 0
     misses: int = 0
+    shared_hits: int = 0
     errors: int = 0
     puts: int = 0
     quarantined: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -74,6 +75,7 @@ class SemanticCache(ExactCache):
         max_entries: as in `ExactCache`.
         max_bytes: as in `ExactCache`.
         safety: as in `ExactCache`.
+        shared: as in `ExactCache`.
         secret: as in `ExactCache`.
         clock: as in `ExactCache`.
         vector_store: makes the index of a scope from the embedder's dim; `IndexedVectors` when
@@ -112,6 +114,7 @@ class SemanticCache(ExactCache):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         safety: Safety | None = None,
+        shared: Sequence[Scope] = (),
         secret: bytes = b"",
         clock: Callable[[], float] = time.time,
         vector_store: Callable[[int], VectorStore] | None = None,
@@ -137,6 +140,7 @@ class SemanticCache(ExactCache):
             max_entries=max_entries,
             max_bytes=max_bytes,
             safety=safety,
+            shared=shared,
             secret=secret,
             clock=clock,
         )
@@ -304,6 +308,14 @@ class SemanticCache(ExactCache):
         if expected is not None:
             self._watch.compare(expected, question, answer, otherwise)
 
+    def _once(self, asked: Asked, unit: Any) -> Any:
+        if unit is not None and not callable(unit):
+            return unit
+        return functools.cache(lambda: self._embedded(asked.question) if unit is None else unit())
+
+    def _awaited(self, asked: Asked) -> bool:
+        return self._watch.awaits(asked.home, asked.exact)
+
     def _look_up(
         self, asked: Asked, unit: NDArray[np.float32] | Callable[[], ArrayLike] | None
     ) -> CacheHit | None:
@@ -344,7 +356,7 @@ class SemanticCache(ExactCache):
                 if decision != "miss":
                     self._counters.count("compared")
                     self._watch.expect(
-                        asked.key, asked.exact, entry, similarity, audit=decision == "audit"
+                        asked.home, asked.exact, entry, similarity, audit=decision == "audit"
                     )
                     return None
             if stale <= gone:

@@ -169,6 +169,11 @@ class Watch:
             if len(self._pending) > _MOST_PENDING:
                 self._pending.popitem(last=False)
 
+    def awaits(self, key: bytes, exact: bytes) -> bool:
+        """Whether a fresh answer to this question is to be compared."""
+        with self._lock:
+            return (key, exact) in self._pending
+
     def expected(self, key: bytes, exact: bytes) -> Expected | None:
         """What a fresh answer to this question is to be compared with, once."""
         with self._lock:

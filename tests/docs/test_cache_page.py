@@ -10,8 +10,12 @@ import pytest
 
 import ragopt.cache
 from ragopt.cache import Scope
+from ragopt.chunk import Document
 from ragopt.cli.cache import cache as commands
+from ragopt.corpus import Corpus
 from ragopt.embed import CallableEmbedder
+from ragopt.llm import ExtractiveAnswerer
+from ragopt.pipeline import Pipeline
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cache.md").read_text("utf-8")
 VERBS = "rotate delete rename share archive".split()
@@ -38,18 +42,31 @@ def labelled() -> list[tuple[str, str, bool]]:
     return pairs
 
 
-def test_the_examples_run() -> None:
+def test_the_examples_run(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 2
-    names = {
-        "embedder": CallableEmbedder(words, dim=256, id="words"),
-        "scope": Scope(tenant="one"),
-        "pairs": labelled(),
-    }
-    for block in blocks:
-        exec(block, names)
-    assert names["hit"] is None
-    assert names["cache"].policy.certificate.holds
+    assert len(blocks) == 5
+    documents = [
+        Document(verb, f"To {verb} a key, call {verb}(). It takes {place} seconds.")
+        for place, verb in enumerate(VERBS, start=2)
+    ]
+    with Corpus.build(documents, tmp_path / "corpus") as corpus:
+        names = {
+            "embedder": CallableEmbedder(words, dim=256, id="words"),
+            "scope": Scope(tenant="one"),
+            "pairs": labelled(),
+            "corpus": corpus,
+            "llm": ExtractiveAnswerer(max_sentences=1),
+            "Pipeline": Pipeline,
+            "Scope": Scope,
+        }
+        for number, block in enumerate(blocks):
+            exec(block, names)
+            if not number:
+                assert names["hit"] is None
+        assert names["cache"].policy.certificate.holds
+        answers = [names["pipeline"].ask("How do I rotate a key?") for _ in range(2)]
+    assert [answer.served_from for answer in answers] == ["llm", "exact cache"]
+    assert answers[0].text == answers[1].text == "To rotate a key, call rotate()."
 
 
 @pytest.mark.parametrize(
@@ -63,7 +80,15 @@ def test_what_it_names_is_there(name: str) -> None:
 
 
 def test_it_names_the_main_parts() -> None:
-    for name in ("Calibrated", "PerEntry", "Static", "DriftMonitor", "Safety", "Lifetimes"):
+    for name in (
+        "Calibrated",
+        "PerEntry",
+        "Static",
+        "DriftMonitor",
+        "Safety",
+        "Lifetimes",
+        "Support",
+    ):
         assert f"`{name}" in PAGE
 
 

@@ -55,8 +55,7 @@ def test_a_miss_then_an_exact_hit_then_a_semantic_hit(corpus, model, billing) ->
         assert hit.context is None
         assert hit.saved == first.cost + first.saved > 0
         assert [stage.name for stage in hit.stages] == ["cache"]
-    assert "exact hit, similarity 1.000" in hits[0].stages[0].note
-    assert "semantic hit" in hits[1].stages[0].note
+    assert [hit.stages[0].note for hit in hits] == ["exact hit", "semantic hit"]
     assert (stats.misses, stats.exact_hits, stats.semantic_hits, stats.puts) == (1, 1, 1, 1)
 
 
@@ -188,7 +187,7 @@ def test_a_cache_with_an_embedder_of_its_own_compares_its_own_vectors(corpus, mo
         pipeline.ask(QUESTION)
         again = pipeline.ask(QUESTION)
     assert again.served_from == "semantic cache"
-    assert again.stages[0].note == "semantic hit, similarity 1.000"
+    assert again.stages[0].note == "semantic hit"
     assert not pipeline.failures
 
 
