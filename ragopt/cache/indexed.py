@@ -108,8 +108,8 @@ class IndexedVectors:
         near = self._flat.search(vector, k, at_least)
         if index is None:
             return near
-        knobs = _FOR_NEAR if at_least >= _NEAR and _FOR_NEAR.keys() <= index.knobs.keys() else {}
-        found = index.search(vector, max(k, _ASKED), **knobs)
+        near_only = at_least >= _NEAR and _FOR_NEAR.keys() <= index.knobs.keys()
+        found = index.search(vector, max(k, _ASKED), where=None, **(_FOR_NEAR if near_only else {}))
         pairs = zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True)
         best = {entry: score for entry, score in pairs if score >= at_least and entry >= 0}
         if not best:
@@ -186,5 +186,6 @@ def _merged(ids: NDArray[np.int64], more: NDArray[np.int64]) -> NDArray[np.int64
 def _among(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the wanted stand in ascending ids; as `np.isin`, without sorting all of them."""
     places = np.searchsorted(ids, wanted)
-    found: NDArray[np.bool_] = np.append(ids, -1)[places] == wanted
+    found = places < len(ids)
+    found[found] = ids[places[found]] == wanted[found]
     return found

@@ -5,8 +5,10 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ragopt.cache import FlatVectors, IndexedVectors, SemanticCache
+from ragopt.cache import FlatVectors, IndexedVectors, SemanticCache, indexed
 
 DIM = 32
 
@@ -178,3 +180,41 @@ def test_warming_gives_up_when_it_is_told_to(make_embedder):
 
     cache = SemanticCache(make_embedder(dim=32), vector_store=Never)
     assert cache.warm(timeout_s=0.05) is False
+
+
+def test_near_rows_are_those_of_a_plain_search(filled):
+    rows, store = filled
+    flat = FlatVectors(DIM)
+    flat.add(range(len(rows)), rows)
+    rng = np.random.default_rng(8)
+    found = wanted = 0
+    for row in rows[::20]:
+        query = row + 0.05 * rng.standard_normal(DIM).astype(np.float32)
+        query /= np.linalg.norm(query)
+        best = {entry for entry, _ in flat.search(query, 5, 0.9)}
+        found += len(best & {entry for entry, _ in store.search(query, 5, 0.9 - 2e-3)})
+        wanted += len(best)
+    assert wanted > 200
+    assert found / wanted > 0.99
+
+
+def test_an_index_without_these_knobs_is_asked_as_it_is():
+    rows = clustered(800, seed=9)
+    store = IndexedVectors(DIM, few=100, spec="flat")
+    store.add(range(800), rows)
+    settled(store)
+    assert store._index.knobs.keys().isdisjoint(indexed._FOR_NEAR)
+    assert store.search(rows[11], 1, 0.95)[0][0] == 11
+
+
+_IDS = st.sets(st.integers(0, 40)).map(lambda ids: np.array(sorted(ids), dtype=np.int64))
+
+
+@given(_IDS, st.lists(st.integers(0, 60), unique=True))
+def test_ids_are_merged_and_found_as_sets_are(ids, more):
+    others = np.array(more, dtype=np.int64)
+    others = others[~np.isin(others, ids)]
+    assert indexed._merged(ids, others).tolist() == sorted({*ids.tolist(), *others.tolist()})
+    assert indexed._among(ids, others).tolist() == [False] * len(others)
+    assert indexed._among(ids, ids).all()
+    assert indexed._among(ids, np.array([-1, 99])).tolist() == [False, False]

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragopt.cache import normalise
+from ragopt.cache.text import _folded
 
 messy = st.text(
     alphabet=st.sampled_from("aIlSt do?!. \n\t`'\"…²½ﬁ\uff21\u00a0\u200b\u201c\u2019\u2014")
@@ -75,3 +76,12 @@ def test_what_can_change_the_meaning_counts(one, other):
 def test_punctuation_alone_is_not_normalised_away():
     assert normalise("?") == "?"
     assert normalise("…?") != ""
+
+
+@given(st.text(alphabet=st.characters(codec="ascii")))
+def test_plain_text_is_folded_by_nothing_that_folds_other_text(text):
+    assert _folded(text) == text
+
+
+def test_a_text_with_one_folded_character_is_as_one_without():
+    assert normalise("caf\u00e9\u200b\r\nx\u2019s") == normalise("cafe\u0301\nx's")

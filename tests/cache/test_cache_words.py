@@ -1,7 +1,10 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragopt.cache.guards import words as lexing
 from ragopt.cache.guards.words import forms, parts, study
 
 
@@ -109,3 +112,59 @@ def test_any_text_can_be_cut(text):
 )
 def test_repeated_punctuation_is_no_trap_for_the_lexer(piece):
     assert len(study(piece * 20_000).words) <= 40_000
+
+
+@given(
+    st.lists(st.sampled_from(["us", "US", "a", "I", "IT", "m", "Paris", "don", "not", ""])).map(
+        " ".join
+    )
+    | st.from_regex(r"[A-Za-z ]*", fullmatch=True),
+    st.sampled_from(["", "?", " ?"]),
+)
+def test_plain_questions_are_cut_as_the_lexer_cuts_them(text, end):
+    question = text + end
+    assert lexing._PLAIN.fullmatch(question) or not question.strip("?")
+    assert lexing._apart(question) == lexing._cut(lexing._tidy(question))
+
+
+_INFLECTIONS = (  # the rules of suffixes, whatever the last letter is
+    ("ing", 2, ("", "e")), ("ed", 2, ("", "e")), ("ly", 4, ("", "le")), ("ally", 4, ("", "al")),
+    ("ation", 4, ("", "e", "ate")), ("ations", 4, ("", "e", "ate")), ("ion", 5, ("", "e")),
+    ("ions", 5, ("", "e")), ("ment", 6, ("",)), ("ments", 6, ("",)),
+)  # fmt: skip
+
+
+def bases(word):
+    """Every rule tried on every word."""
+    found = set()
+    if word.endswith(("'s", "s'")):
+        word = word.rstrip("s").rstrip("'")
+        found.add(word)
+    if not word.isalpha():
+        return found
+    endings = [("ies", "y"), ("ied", "y"), ("ian", "ia")]
+    endings += [(end, end[:-2]) for end in ("xes", "ches", "shes", "ses", "zes", "oes")]
+    found |= {word.removesuffix(end) + instead for end, instead in endings if word.endswith(end)}
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        found.add(word[:-1])
+    for suffix, shortest, instead in _INFLECTIONS:
+        stem = word.removesuffix(suffix)
+        if stem == word or len(stem) < shortest or not re.search("[aeiouy]", stem):
+            continue
+        found |= {stem + ending for ending in instead}
+        if stem[-1] == stem[-2] and suffix in ("ing", "ed"):
+            found.add(stem[:-1])
+    for form in [form for form in found if form.endswith("ing")]:
+        found |= bases(form)
+    return {form for form in found if len(form) >= 3}
+
+
+@given(
+    st.text("abeilnorstuyx", max_size=8),
+    st.sampled_from(
+        [suffix for suffix, *_ in _INFLECTIONS]
+        + ["", "s", "es", "ies", "ied", "ian", "ings", "'s", "s'", "ings'", "xes", "oes", "é", "ß"]
+    ),
+)
+def test_bases_are_those_of_every_rule(stem, ending):
+    assert lexing._bases(stem + ending) == bases(stem + ending)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragopt.indexes import build
 from ragopt.indexes.tombstones import Tombstones
 
 POSITIONS = st.lists(st.integers(0, 200), max_size=30)
@@ -82,3 +83,25 @@ def test_many_small_deletes_do_not_copy_each_time() -> None:
         sizes.add(len(dead._dead))
     assert len(sizes) < 40
     assert len(dead) == 3000
+
+
+def recall(found: np.ndarray, nearest: np.ndarray) -> float:
+    pairs = zip(found.tolist(), nearest.tolist(), strict=True)
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in pairs]))
+
+
+def test_a_few_tombstones_do_not_change_which_lists_are_scanned() -> None:
+    rng = np.random.default_rng(4)
+    centres = rng.standard_normal((60, 32))
+    rows = centres[rng.integers(60, size=6000)] + 0.4 * rng.standard_normal((6000, 32))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    index = build("tiered(fresh=64)", rows)
+    queries = rows[:50]
+    before = index.search(queries, 10)
+    recall_before = recall(before.ids, index.exact(queries, 10).ids)
+    gone = before.ids[:, 1]
+    index.delete(np.unique(gone).tolist())
+    after = index.search(queries, 10)
+    assert after.stats.codes_scanned == before.stats.codes_scanned
+    assert not np.isin(after.ids, gone).any()
+    assert recall(after.ids, index.exact(queries, 10).ids) > recall_before - 0.02

@@ -191,7 +191,9 @@ def _bases(word: str) -> set[str]:
 
 
 _VOWEL = re.compile(r"[aeiouy]")
-_SUFFIXES = {  # by the last letter: ending, shortest stem, what may have stood there
+_SUFFIXES: dict[
+    str, list[tuple[str, int, tuple[str, ...]]]
+] = {  # by the last letter: ending, shortest stem, what may have stood there
     "g": [("ing", 2, ("", "e"))],
     "d": [("ed", 2, ("", "e"))],
     "y": [("ly", 4, ("", "le")), ("ally", 4, ("", "al"))],

@@ -191,3 +191,36 @@ def test_a_form_without_words_is_still_read():
     form = {**small(), "version": 1}
     del form["words"]
     assert Verifier.from_dict(form).words is None
+
+
+def walked(verifier, features):
+    """Each tree gone down node by node."""
+    rows = np.asarray(features, dtype=np.float32)
+    leaves = np.empty((len(rows), len(verifier.feature)))
+    for place, row in enumerate(rows):
+        for tree, looked in enumerate(verifier.feature):
+            node = 0
+            while looked[node] >= 0:
+                goes_left = row[looked[node]] <= verifier.threshold[tree, node]
+                node = (verifier.left if goes_left else verifier.right)[tree, node]
+            leaves[place, tree] = verifier.value[tree, node]
+    return 1 / (1 + np.exp(-(verifier.start + leaves.sum(axis=1))))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 300])
+def test_probabilities_are_those_of_trees_gone_down_one_by_one(labelled, fitted, count):
+    features = labelled[0][:count].reshape(count, len(FEATURES))
+    assert fitted.probabilities(features).tolist() == walked(fitted, features).tolist()
+
+
+def test_pairs_score_the_same_in_any_company(labelled, fitted):
+    features = np.tile(labelled[0], (3, 1))[: 4096 + 3]  # beyond what is walked at once
+    alone = [fitted.probabilities(features[row : row + 1])[0] for row in (0, 4095, 4096, 4098)]
+    assert fitted.probabilities(features)[[0, 4095, 4096, 4098]].tolist() == alone
+
+
+def test_trees_of_one_leaf_and_no_trees_are_walked():
+    leaves = Verifier.from_dict({**small(), "trees": [[0.25], [-1.0]]})
+    assert leaves.probabilities(np.zeros((1, len(FEATURES)))) == 1 / (1 + np.exp(0.25))
+    none = Verifier.from_dict({**small(), "trees": []})
+    assert none.probabilities(np.zeros((2, len(FEATURES)))).tolist() == [1 / (1 + np.exp(-0.5))] * 2
