@@ -91,7 +91,7 @@ class Word:
 
 
 _EXACT = frozenset({"escape", "flag", "dotted", "path", "operator", "empty", "tick", "quote"})
-_WORDS = 1 << 14  # kept: most words of a question stood in others, and to make one takes 1 us
+_WORDS = 1 << 14  # kept: most words of a question stood in others
 
 
 _word = lru_cache(maxsize=_WORDS)(Word)
@@ -212,8 +212,8 @@ _ENDINGS = frozenset({*_SUFFIXES, "'"})  # last letters of all inflections
 def study(text: str) -> Question:
     """Cut a question into words.
 
-    Cost: some 20 us for ten words the first time, 8 where they are plain words and nothing else,
-    nothing for the last 4,096 questions seen again.
+    Cost: some 40 us the first time, 8 where there are letters and blanks and nothing else, and
+    nothing for the last 4,096 questions seen again. Medians over Quora's questions.
     """
     words = _apart(text) if _PLAIN.fullmatch(text) else _cut(_tidy(text))
     return Question(text, tuple(_with_names(words)))
