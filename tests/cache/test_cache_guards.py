@@ -44,6 +44,7 @@ REWORDINGS = [
     ("How do I remove a key from a dict?", "how can I delete a key from a dictionary"),
     ("Is the time zone stored?", "is the timezone stored"),
     ("Whether a girl likes him or not?", "whether a girl likes him"),
+    ("Can a helicopter fly upside down and why or why not?", "Can helicopters fly upside down?"),
     ("How do I start a business with no money?", "How can I start a business without money?"),
     ("Was the book written by Orwell?", "Did Orwell write the book?"),
     ("On 5 March 2020 who won?", "who won on March 5, 2020"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ragopt.cache.guards.lexicon import ANTONYMS, NEGATORS
-from ragopt.cache.guards.words import Question, forms, study
+from ragopt.cache.guards.words import Question, Word, forms, study
 
 __all__ = ["Polarity"]
 
@@ -32,13 +33,18 @@ class Polarity:
 
 def _negations(question: Question) -> int:
     words = question.words
-    count = 0
-    for place, word in enumerate(words):
-        if word.folded not in NEGATORS or word.quoted or word.name:
-            continue
-        before = words[place - 1].folded if place else ""
-        count += not (before == "or" and word.folded == "not")  # "whether or not" denies nothing
-    return count
+    return sum(
+        word.folded in NEGATORS
+        and not (word.quoted or word.name)
+        and not (word.folded == "not" and _leaves_open(words, place))
+        for place, word in enumerate(words)
+    )
+
+
+def _leaves_open(words: Sequence[Word], place: int) -> bool:
+    """Whether "whether or", "why or why" stand before: such a "not" denies nothing."""
+    before = [word.folded for word in words[max(0, place - 2) : place]]
+    return before[-1:] == ["or"] or before == ["or", "why"]
 
 
 _Cue = tuple[int, int]  # group of opposites, side in it
