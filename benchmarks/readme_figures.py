@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
+from ragopt.benchmarks.cache.traps import KINDS
 from ragopt.benchmarks.diff.read import read_run
 from ragopt.benchmarks.rows import BenchResult, Row
 from ragopt.errors import InputError
@@ -20,7 +21,7 @@ from ragopt.report.figures import DASH
 
 __all__ = ["PAGES", "draw", "filled", "main"]
 
-PAGES = ("README.md", "docs/benchmarks.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/cache.md")
 """That hold tables."""
 
 _WIDTH = 100
@@ -184,7 +185,8 @@ def _cache(results: Path) -> str:
         "wrong per hit at cosine .95|stream: hits|stream: wrong per hit|look-up µs|insert µs"
     ).split("|")
     measured = [name for name in _candidates(result) if _row(result, f"cache/{name}") is None]
-    hitting = [name for name in measured if result.value(f"cache/{name}/wrong_per_hit") is not None]
+    asked = [name for name in measured if _row(result, f"cache/{name}/wrong_per_hit") is not None]
+    hitting = [name for name in asked if result.value(f"cache/{name}/wrong_per_hit") is not None]
     rows = [
         [
             name,
@@ -198,7 +200,7 @@ def _cache(results: Path) -> str:
     ]
     stale = [name for name in measured if _is_stale(result, f"cache/{name}/wrong_per_hit")]
     told = f"\n\nStill serving an answer that was replaced: {', '.join(stale)}." if stale else ""
-    silent = [name for name in measured if name not in hitting]
+    silent = [name for name in asked if name not in hitting]
     told += f"\n\nWithout a single hit: {', '.join(silent)}." if silent else ""
     return _markdown(head, rows) + told + _reasons(result)
 
@@ -218,6 +220,58 @@ def _at_precision_90(result: BenchResult, name: str) -> tuple[str, str]:
 def _is_stale(result: BenchResult, name: str) -> bool:
     row = _row(result, name)
     return row is not None and row.extra.get("after_update") == "the replaced answer"
+
+
+def _cache_guards(results: Path) -> str:
+    """What guards stop of traps and lose of duplicates."""
+    result = read_run(results / "cache_qqp.json")
+    figures = {
+        **{f"{kind}_stopped": f"{kind} changed: stopped" for kind in KINDS},
+        "duplicates_lost_at_90": "labelled duplicates from cosine .90 on: lost",
+        "duplicates_lost_at_95": "labelled duplicates from cosine .95 on: lost",
+    }
+    rows = [
+        [
+            title,
+            _counted(result, f"cache/guards/{metric}"),
+            *(
+                _said(result, f"cache/{name}/{metric}", "{:.1%}", spread=True)
+                for name in ("guards", "safety-guards")
+            ),
+        ]
+        for metric, title in figures.items()
+        if _row(result, f"cache/guards/{metric}") is not None
+    ]
+    if not rows:
+        return f"Not in the results yet: {result.about['command']} measures it."
+    return _markdown(["question", "n", "default guards", "before a verifier"], rows)
+
+
+def _cache_stream(results: Path) -> str:
+    """What policies make of a stream: hits, wrong hits, what they ask, net dollars."""
+    result = read_run(results / "cache_qqp.json")
+    ends = "/net_usd_per_1000"
+    names = [row.name.removesuffix(ends) for row in result.rows if row.name.endswith(ends)]
+    if not names:
+        return f"Not in the results yet: {result.about['command']} measures it."
+    rows = [
+        [
+            name.removeprefix("cache/").replace("/stream", "").replace("/error_", ", error % "),
+            _said(result, f"{name}/hit_rate", "{:.1%}", spread=True),
+            _said(result, f"{name}/wrong_per_request", "{:.2%}"),
+            _said(result, f"{name}/wrong_per_hit", "{:.1%}", spread=True),
+            _said(result, f"{name}/asked_per_request", "{:.1%}"),
+            _said(result, f"{name}{ends}", "{:.4f}"),
+        ]
+        for name in names
+    ]
+    head = "policy|hits|wrong per request|wrong per hit|asked to learn|net $ per 1,000".split("|")
+    return _markdown(head, rows)
+
+
+def _counted(result: BenchResult, name: str) -> str:
+    row = _row(result, name)
+    return DASH if row is None else f"{row.extra.get('n', 0):,}"
 
 
 def _compress(results: Path) -> str:
@@ -303,6 +357,8 @@ _TABLES: dict[str, Callable[[Path], str]] = {
     "index": _index,
     "index_all": _index_all,
     "cache": _cache,
+    "cache_guards": _cache_guards,
+    "cache_stream": _cache_stream,
     "compress": _compress,
     "rerank": _rerank,
     "savings": _savings,

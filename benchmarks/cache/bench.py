@@ -5,25 +5,32 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ragopt.benchmarks.cache import latency
+from ragopt.benchmarks.cache.bill import question_tokens, unit_costs
+from ragopt.benchmarks.cache.certifying import calibrated_on
 from ragopt.benchmarks.cache.figures import pack
+from ragopt.benchmarks.cache.guarding import guard_decisions, guard_rows
 from ragopt.benchmarks.cache.material import Material, prepare
 from ragopt.benchmarks.cache.measure import Measured, Run
 from ragopt.benchmarks.cache.options import CacheBenchOptions
 from ragopt.benchmarks.cache.peers import PEERS
 from ragopt.benchmarks.cache.plots import curves
 from ragopt.benchmarks.cache.policies import OWN, Candidate
+from ragopt.benchmarks.cache.said import notes_of
 from ragopt.benchmarks.cache.scoring import Scored, rows_of, score
 from ragopt.benchmarks.cache.services import Services, scratch
-from ragopt.benchmarks.cache.stream import repeats
+from ragopt.benchmarks.cache.stream import repeats, words_of
+from ragopt.benchmarks.cache.stream_rows import Ground
 from ragopt.benchmarks.cache.verifying import verifier_of
 from ragopt.benchmarks.common import about, chosen, silent
 from ragopt.benchmarks.rows import BenchResult, Row
+from ragopt.cache.policies import Calibrated
 from ragopt.corpus import Progress
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["CANDIDATES", "bench_cache"]
 
 CANDIDATES: tuple[Candidate, ...] = (*OWN, *PEERS)
+_GUARDS = "guards"
 
 
 def bench_cache(
@@ -47,6 +55,7 @@ def bench_cache(
 
     Labelled pairs give all figures; intents and query logs have no pairs, and of a log nobody
     knows which hits are wrong. Rows of these figures are then left out, and ``details`` says so.
+    ``guards`` can be chosen like a candidate: traps that they stop, duplicates that they lose.
 
     Args:
         dataset: labelled pairs, intents or a query log.
@@ -60,7 +69,7 @@ def bench_cache(
         InputError: an unknown candidate, another kind of dataset, or one too small.
     """
     wanted = options or CacheBenchOptions()
-    names = chosen(wanted.only, (each.name for each in candidates))
+    names = chosen(wanted.only, (*(each.name for each in candidates), _GUARDS))
     tell = progress or silent
     tell("vectors", 0, 1)
     material = prepare(dataset, wanted, embedder)
@@ -73,10 +82,39 @@ def bench_cache(
             services=services,
             pool=pool,
             verifier=functools.cache(lambda: verifier_of(material, seed=wanted.seed)),
+            calibrated=functools.partial(_calibrated, material, wanted, tell),
             tell=tell,
         )
         measured = [run.measure(each) for each in candidates if each.name in names]
-    return _result(dataset, wanted, material, measured, pool)
+    guards = None
+    if _GUARDS in wanted.protocols and _GUARDS in names:
+        guards = guard_decisions(
+            material, wanted.traps, seed=wanted.seed, progress=functools.partial(tell, _GUARDS)
+        )
+    return _result(dataset, wanted, material, _Found(measured, pool, guards))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a run has measured."""
+
+    measured: Sequence[Measured]
+    pool: latency.Pool | None
+    guards: dict[str, Any] | None
+
+
+def _calibrated(
+    material: Material,
+    options: CacheBenchOptions,
+    tell: Progress,
+    max_error: float,
+    verify: bool,
+) -> Calibrated:
+    task = f"certify {max_error:.0%} wrong hits"
+    tell(task, 0, 1)
+    policy = calibrated_on(material, max_error, verify=verify, seed=options.seed)
+    tell(task, 1, 1)
+    return policy
 
 
 def _pool(
@@ -91,13 +129,29 @@ def _result(
     dataset: PairSet | IntentSet | QueryLog,
     options: CacheBenchOptions,
     material: Material,
-    measured: Sequence[Measured],
-    pool: latency.Pool | None,
+    found: _Found,
 ) -> BenchResult:
-    scored = [score(each, material, options) for each in measured]
+    texts = material.stream.texts
+    costs, prices = unit_costs(
+        options.bill,
+        dim=material.table.dim,
+        question_bytes=sum(len(text.encode()) for text in texts) / max(1, len(texts)),
+    )
+    ground = Ground(
+        groups=material.stream.groups,
+        words=words_of(texts),
+        tokens=question_tokens(texts, options.bill),
+        costs=costs,
+        prices=prices,
+    )
+    scored = [score(each, material, options, ground) for each in found.measured]
     rows: list[Row] = []
     for each in scored:
         rows += rows_of(each, options)
+    details = _details(material, options, scored, found.pool, ground)
+    if found.guards is not None:
+        rows += guard_rows(found.guards)
+        details["decisions"]["guards"] = found.guards
     return BenchResult(
         bench="cache",
         rows=tuple(rows),
@@ -108,9 +162,11 @@ def _result(
             seed=options.seed,
             quick=options.quick,
             embedder=material.table.id,
-            versions=_versions(measured),
+            versions=_versions(found.measured),
+            price=prices["prices"][0],
+            prices={"ids": prices["prices"], "hash": prices["hash"]},
         ),
-        details=_details(material, options, scored, pool),
+        details=details,
     )
 
 
@@ -119,46 +175,37 @@ def _details(
     options: CacheBenchOptions,
     scored: Sequence[Scored],
     pool: latency.Pool | None,
+    ground: Ground,
 ) -> dict[str, Any]:
     stream = material.stream
+    repeated = repeats(stream, material.table, options.stream_thresholds)
     return {
         "curves": curves(scored),
         "options": {name: getattr(options, name) for name in CacheBenchOptions.__slots__},
         "material": dict(material.notes),
-        "notes": _said(material),
+        "notes": notes_of(material, scored, ground, options.bill, repeated["exact"]),
+        "bill": {**ground.prices, "usd": ground.costs.to_dict()},
         "stream": {
             "about": stream.about,
             "requests": len(stream.texts),
-            "repeats": repeats(stream, material.table, options.stream_thresholds),
+            "repeats": repeated,
         },
         "latency": {"grown": pool.grown if pool else "", "excluded": "the embedder's own time"},
         "policies": {each.name: each.to_dict() for each in scored},
-        "decisions": _decisions(material, scored),
+        "decisions": _decisions(material, scored, ground),
     }
 
 
-def _said(material: Material) -> list[str]:
-    """What was asked, for people."""
-    told = [material.stream.about] if material.stream.texts else []
-    if material.pairs:
-        same = sum(pair.same for pair in material.pairs)
-        told.insert(
-            0,
-            f"pairs: {len(material.pairs):,}, {same:,} of one meaning; thresholds chosen on one "
-            "half, figures from the other"
-            + (f"; {about}" if (about := material.notes.get("about")) else ""),
-        )
-    return told
-
-
-def _decisions(material: Material, scored: Sequence[Scored]) -> dict[str, Any]:
+def _decisions(material: Material, scored: Sequence[Scored], ground: Ground) -> dict[str, Any]:
     """Everything that the figures were counted from; see `ragopt.benchmarks.cache.recheck`."""
     same = np.array([pair.same for pair in material.pairs], dtype=np.int32)
-    groups = material.stream.groups
+    groups = ground.groups
     return {
         "same": pack(same),
         "fit": pack(material.split.fit if material.split else np.empty(0)),
         "groups": None if groups is None else pack(groups),
+        "words": pack(ground.words),
+        "tokens": pack(ground.tokens),
         "policies": {each.name: each.decisions() for each in scored},
     }
 

@@ -32,6 +32,20 @@ class Tokens:
         self._latest[question] = token
         return token
 
+    def stored_for(self, answer: str) -> int:
+        """Which request an answer was made for.
+
+        Raises:
+            Refused: it was not made here.
+        """
+        place = self._places.get(answer)
+        if place is None:
+            raise Refused(
+                f"stale or invented: it served {answer[:60]!r}, which was not stored since the "
+                "cache was emptied"
+            )
+        return place
+
     def place(self, answer: str, questions: dict[int, str]) -> int:
         """Which request an answer was stored for.
 
@@ -42,12 +56,7 @@ class Tokens:
         Raises:
             Refused: it was never stored since the cache was emptied, or was replaced since.
         """
-        place = self._places.get(answer)
-        if place is None:
-            raise Refused(
-                f"stale or invented: it served {answer[:60]!r}, which was not stored since the "
-                "cache was emptied"
-            )
+        place = self.stored_for(answer)
         if self._latest[questions[place]] != answer:
             raise Refused(f"stale: it served an answer to {questions[place]!r} that was replaced")
         return place

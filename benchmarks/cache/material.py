@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.benchmarks.cache.certifying import nearest_pairs
 from ragopt.benchmarks.cache.options import CacheBenchOptions
 from ragopt.benchmarks.cache.split import Halves, components, parts
 from ragopt.benchmarks.cache.stream import Stream
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Material", "prepare"]
 
+_CERTIFYING = 8000  # utterances of intents; half of them are asked
 _LSA_DIM = 256
 _LSA_SHARE = 1 / 3  # of the data: fits the embedder where there is none, and nothing else
 
@@ -40,6 +42,9 @@ class Material:
         subset: places, ascending, of the pairs that slower policies answer.
         fitting: places, ascending, of the pairs that a verifier is fitted on: half of those that
             fit, without a question in common with the others.
+        certifying: pairs that thresholds for the stream are certified on; the stream holds none of
+            their questions.
+        questions: that traps are made from, each once.
         notes: what was left out or drawn, for the result.
     """
 
@@ -49,6 +54,8 @@ class Material:
     split: Halves | None = None
     subset: NDArray[np.int64] | None = None
     fitting: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    certifying: tuple[LabelledPair, ...] = ()
+    questions: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -99,6 +106,8 @@ def _of_pairs(dataset: PairSet, options: CacheBenchOptions, embedder: Embedder |
         pairs=tuple(known),
         split=Halves(fit, report),
         subset=subset,
+        certifying=tuple(known[place] for place in fit),
+        questions=tuple(dict.fromkeys(_texts([known[place] for place in report]))),
         fitting=fit[parts([known[place] for place in fit], (0.5, 0.5), seed=options.seed)[0]],
         notes={
             "pairs": len(known),
@@ -127,7 +136,17 @@ def _of_intents(
     )
     drawn = stream_of_intents(part, seed=options.seed, **_law(options))
     stream = _stream(drawn.requests, f"{dataset.name}: {drawn}; truth: the intent")
-    return Material(table=table, stream=stream, notes={"embedder": table.id})
+    rest = order[options.requests : options.requests + _CERTIFYING]
+    certifying = nearest_pairs(
+        [(dataset.texts[place], dataset.intents[place]) for place in rest], stream.texts, table
+    )
+    return Material(
+        table=table,
+        stream=stream,
+        certifying=certifying,
+        questions=tuple(dict.fromkeys(part.texts)),
+        notes={"embedder": table.id, "certifying_pairs": len(certifying)},
+    )
 
 
 def _of_log(dataset: QueryLog, options: CacheBenchOptions, embedder: Embedder | None) -> Material:
@@ -151,7 +170,7 @@ def _of_log(dataset: QueryLog, options: CacheBenchOptions, embedder: Embedder | 
         "left_out": {"unknown_to_embedder": len(queries) - len(known)},
         "embedder": table.id,
     }
-    return Material(table=table, stream=stream, notes=notes)
+    return Material(table=table, stream=stream, questions=tuple(dict.fromkeys(known)), notes=notes)
 
 
 def _stream_of(pairs: Sequence[LabelledPair], name: str, options: CacheBenchOptions) -> Stream:

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 
 from ragopt.benchmarks.cache import latency, pairs
 from ragopt.benchmarks.cache.figures import millionths
-from ragopt.benchmarks.cache.honesty import Refused, after_update
+from ragopt.benchmarks.cache.honesty import Refused, Tokens, after_update
 from ragopt.benchmarks.cache.material import Material
 from ragopt.benchmarks.cache.options import CacheBenchOptions
 from ragopt.benchmarks.cache.policies import Candidate, Opening, Policy
 from ragopt.benchmarks.cache.services import Services, one_thread, scratch
-from ragopt.benchmarks.cache.stream import run_stream
+from ragopt.benchmarks.cache.stream import judge_of, run_stream
 from ragopt.benchmarks.cache.unavailable import Unavailable
 from ragopt.benchmarks.cache.vectors import VectorTable
 from ragopt.benchmarks.common import reason_of
-from ragopt.cache.policies import Verifier
+from ragopt.cache.judging import Judge
+from ragopt.cache.policies import Calibrated, Verifier
 
-__all__ = ["Measured", "Run", "Tell"]
+__all__ = ["Measured", "Run", "Tell", "settings_of", "taken_by"]
 
 Tell = Callable[[str, int, int], None]
 
@@ -37,7 +38,9 @@ class Measured:
         places: of the pairs it answered, ascending.
         scores: of these pairs, in millionths.
         checked: threshold in millionths to the number of pairs asked again there.
-        streams: threshold to the stream's log; one under None for a policy without threshold.
+        streams: threshold, or tolerated error, to the stream's log; one under None for a policy
+            without either.
+        said: likewise, to what the policy says of itself.
         latency: one dictionary a size.
         updated: what it serves once an answer was replaced.
         refused: why none of its figures counts.
@@ -49,6 +52,7 @@ class Measured:
     scores: NDArray[np.int32] | None = None
     checked: dict[int, int] = field(default_factory=dict)
     streams: dict[float | None, NDArray[np.int32]] = field(default_factory=dict)
+    said: dict[float | None, str] = field(default_factory=dict)
     latency: list[dict[str, Any]] = field(default_factory=list)
     updated: str = ""
     refused: str = ""
@@ -64,13 +68,14 @@ class Run:
     services: Services
     pool: latency.Pool | None
     verifier: Callable[[], Verifier]
+    calibrated: Callable[[float, bool], Calibrated]
     tell: Tell
 
     def measure(self, candidate: Candidate) -> Measured:
         """All protocols; whatever goes wrong becomes a reason and ends nobody else's run."""
         found = Measured(candidate)
         steps = {"pairs": self._pairs, "stream": self._stream, "latency": self._latency}
-        for protocol in self.options.protocols:
+        for protocol in taken_by(candidate, self.options):
             reason = _attempted(steps[protocol], found)
             if found.refused:
                 break
@@ -116,17 +121,19 @@ class Run:
 
     def _stream(self, found: Measured) -> None:
         stream, candidate = self.material.stream, found.candidate
-        thresholds: tuple[float | None, ...] = self.options.stream_thresholds
-        for threshold in (None,) if candidate.default is None else thresholds:
-            task = f"{candidate.name}: stream" + (f" at {threshold:g}" if threshold else "")
-            with self._open(candidate, threshold or 1.0) as policy:
+        for setting in settings_of(candidate, self.options):
+            task = f"{candidate.name}: stream" + (f" at {setting:g}" if setting else "")
+            tokens = Tokens()
+            with self._open(candidate, setting or 1.0, judge=judge_of(stream, tokens)) as policy:
                 if not found.updated:
                     found.updated = after_update(policy, stream.texts[0])
-                found.streams[threshold] = run_stream(
+                found.streams[setting] = run_stream(
                     policy,
                     stream,
                     lambda done, task=task: self.tell(task, done, len(stream.texts)),  # type: ignore[misc]
+                    tokens,
                 )
+                found.said[setting] = str(getattr(policy, "said", ""))
             self.tell(task, len(stream.texts), len(stream.texts))
 
     def _latency(self, found: Measured) -> None:
@@ -149,24 +156,42 @@ class Run:
     def _open(
         self,
         candidate: Candidate,
-        threshold: float,
+        setting: float,
         *,
         table: VectorTable | None = None,
         timed: bool = False,
+        judge: Judge | None = None,
     ) -> Iterator[Policy]:
         threads = contextlib.nullcontext() if timed else one_thread()
         with threads, scratch(timed=timed) as folder:
             policy = candidate.open(
                 Opening(
                     table=table or self.material.table,
-                    threshold=threshold,
+                    threshold=setting,
                     folder=folder,
                     services=self.services,
                     verifier=self.verifier,
+                    max_error=setting,
+                    calibrated=self.calibrated if self.material.certifying else None,
+                    judge=judge,
+                    seed=self.options.seed,
                 )
             )
             with contextlib.closing(policy):
                 yield policy
+
+
+def taken_by(candidate: Candidate, options: CacheBenchOptions) -> tuple[str, ...]:
+    """Protocols of a run that a candidate takes part in."""
+    mine = ("stream",) if candidate.takes == "max_error" else ("pairs", "stream", "latency")
+    return tuple(protocol for protocol in options.protocols if protocol in mine)
+
+
+def settings_of(candidate: Candidate, options: CacheBenchOptions) -> tuple[float | None, ...]:
+    """What the stream is run at: thresholds, tolerated errors, or None where there is no choice."""
+    if candidate.default is None:
+        return (None,)
+    return options.errors if candidate.takes == "max_error" else options.stream_thresholds
 
 
 def _attempted(step: Callable[[Measured], None], found: Measured) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ragopt.benchmarks.cache.bill import BillOptions
 from ragopt.benchmarks.common import at_least
 from ragopt.errors import InputError
 
 __all__ = ["PROTOCOLS", "CacheBenchOptions"]
 
-PROTOCOLS = ("pairs", "stream", "latency")
+PROTOCOLS = ("pairs", "stream", "latency", "guards")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +32,14 @@ class CacheBenchOptions:
             None: every text once, so that only questions in new words can be hits.
         thresholds: cosines at which the stream is run; ``threshold`` is always among them.
         threshold: at which wrong hits and the stream are reported.
+        errors: shares of wrong hits (a calibrated policy) or of wrongly answered requests (one that
+            learns) that such policies are given in the stream; .05 and .1 have rows of their own.
+        traps: of each kind, that the guards are put to (200 in a quick run).
+        bill: what a call, an embedding, a judgement and a stored answer cost.
         sizes: entries at which look-up and insert are timed, ascending.
         samples: look-ups of each kind that are timed, and inserts.
-        protocols: of ``("pairs", "stream", "latency")``.
+        protocols: of ``("pairs", "stream", "latency", "guards")``; the last is measured once, not
+            of every candidate.
 
     Raises:
         InputError: a value outside its range.
@@ -49,6 +55,9 @@ class CacheBenchOptions:
     exponent: float | None = None
     thresholds: tuple[float, ...] = (0.8, 0.85, 0.9, 0.95)
     threshold: float = 0.95
+    errors: tuple[float, ...] = (0.05, 0.1, 0.2)
+    traps: int = 1000
+    bill: BillOptions = field(default_factory=BillOptions)
     sizes: tuple[int, ...] = (1000, 100_000)
     samples: int = 300
     protocols: tuple[str, ...] = PROTOCOLS
@@ -58,6 +67,7 @@ class CacheBenchOptions:
             self._reduce()
         for name in ("peer_pairs", "requests", "log_requests", "samples"):
             at_least(name, getattr(self, name), 2)
+        at_least("traps", self.traps)
         if self.pairs is not None:
             at_least("pairs", self.pairs, 2)
         if self.exponent is not None and not 0 <= self.exponent < math.inf:
@@ -65,6 +75,9 @@ class CacheBenchOptions:
         for threshold in (self.threshold, *self.thresholds):
             if not 0 < threshold <= 1:
                 raise InputError(f"threshold={threshold}, expected a cosine above 0, at most 1")
+        for error in self.errors:
+            if not 0 < error < 0.5:
+                raise InputError(f"errors: {error}, expected shares above 0 and below .5")
         if not self.sizes or list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 10:
             raise InputError(f"sizes={self.sizes}, expected ascending numbers of 10 or more")
         if not self.protocols or not set(self.protocols) <= set(PROTOCOLS):
@@ -87,6 +100,7 @@ _QUICK: dict[str, tuple[Any, Any]] = {
     "peer_pairs": (4000, 300),
     "requests": (2000, 300),
     "log_requests": (8000, 1000),
+    "traps": (1000, 200),
     "thresholds": ((0.8, 0.85, 0.9, 0.95), (0.85, 0.95)),
     "sizes": ((1000, 100_000), (1000, 5000)),
     "samples": (300, 60),

@@ -12,6 +12,7 @@ __all__ = ["curves"]
 
 _WRONG = {"label": "wrong / hits", "unit": "ratio", "scale": "linear", "better": "smaller"}
 _HITS = {"label": "hit rate", "unit": "ratio", "scale": "linear", "better": "bigger"}
+_COSINE = {"label": "served from", "unit": "cosine", "scale": "linear", "better": ""}
 _FEWEST = 10  # hits; a point of fewer says nothing
 
 
@@ -21,11 +22,16 @@ def curves(scored: Sequence[Scored]) -> list[dict[str, Any]]:
         ("Labelled pairs: hit rate against wrong hits", [_of_pairs(each) for each in scored]),
         ("Stream: hit rate against wrong hits", [_of_stream(each) for each in scored]),
     )
-    return [
+    found = [
         {"title": title, "x": _WRONG, "y": _HITS, "lines": [line for line in lines if line]}
         for title, lines in drawn
         if any(lines)
     ]
+    logged = [line for line in map(_of_log, scored) if line]
+    if logged:
+        title = "Query log: hit rate by threshold"
+        found.append({"title": title, "x": _COSINE, "y": _HITS, "lines": logged})
+    return found
 
 
 def _of_pairs(scored: Scored) -> dict[str, Any] | None:
@@ -44,13 +50,40 @@ def _of_pairs(scored: Scored) -> dict[str, Any] | None:
 
 
 def _of_stream(scored: Scored) -> dict[str, Any] | None:
-    if not scored.truth:
-        return None
     settings = [
-        ("any text" if threshold is None else f"{threshold:g}", counts, False)
-        for threshold, counts in scored.streams.items()
+        (_said(scored, setting), figures.counts, False)
+        for setting, figures in scored.streams.items()
+        if figures.truth
     ]
     return _line(scored.name, settings)
+
+
+def _of_log(scored: Scored) -> dict[str, Any] | None:
+    """Of a log nobody knows what is wrong."""
+    points = []
+    for threshold, figures in scored.streams.items():
+        if figures.truth or threshold is None:
+            continue
+        counts = figures.counts
+        low, high = interval(counts.hits, counts.n)
+        points.append(
+            {
+                "x": threshold,
+                "y": counts.hit_rate,
+                "label": f"{counts.hits:,} hits",
+                "chosen": False,
+                "low": low,
+                "high": high,
+            }
+        )
+    return {"name": scored.name, "points": points} if points else None
+
+
+def _said(scored: Scored, setting: float | None) -> str:
+    if setting is None:
+        return "any text"
+    errs = scored.measured.candidate.takes == "max_error"
+    return f"at most {setting:.0%} wrong" if errs else f"{setting:g}"
 
 
 def _line(name: str, settings: Iterable[tuple[str, Counted, bool]]) -> dict[str, Any] | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ragopt.benchmarks.cache.services import Services
 from ragopt.benchmarks.cache.unavailable import Unavailable
 from ragopt.benchmarks.cache.vectors import VectorTable
 from ragopt.cache import Admission, ExactCache, Safety, SemanticCache
-from ragopt.cache.policies import Calibrated, Verifier
+from ragopt.cache.judging import Judge
+from ragopt.cache.policies import Calibrated, PerEntry, Verifier
 
 __all__ = ["OWN", "Candidate", "Opening", "Policy", "Served", "fill"]
 
@@ -31,7 +33,11 @@ class Served:
 
 
 class Policy(Protocol):
-    """A cache behind its own interface."""
+    """A cache behind its own interface.
+
+    One that learns counts in ``compared`` the misses that it makes for that; ``said`` is what a
+    policy that was fitted or has learnt says of itself. Others have neither.
+    """
 
     def put(self, question: str, answer: str) -> None:
         """Store an answer."""
@@ -56,10 +62,15 @@ class Opening:
 
     Args:
         table: the embedder, the same for all.
-        threshold: least cosine at which it is to serve.
+        threshold: least cosine at which it is to serve, for those that take one.
         folder: empty, its own.
         services: that several policies share.
         verifier: gives the one that is fitted for this run, where there are pairs to fit it on.
+        max_error: tolerated, for those that take this instead of a threshold.
+        calibrated: gives the policy certified for such an error, with a verifier or on cosines
+            alone, on pairs that have no question in common with what is asked.
+        judge: the truth about two answers; None where nobody knows.
+        seed: of what a policy draws.
     """
 
     table: VectorTable
@@ -67,6 +78,10 @@ class Opening:
     folder: Path
     services: Services
     verifier: Callable[[], Verifier] | None = None
+    max_error: float = 0.05
+    calibrated: Callable[[float, bool], Calibrated] | None = None
+    judge: Judge | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +94,9 @@ class Candidate:
         default: least cosine at which it serves out of the box; None where it compares texts.
         peer: not ragopt's own.
         fits: a verifier is fitted for it, on pairs that it is then not asked.
+        takes: what it is given: a least similarity, or an error that it may make; the latter takes
+            part in the stream alone.
+        asks: it makes misses in order to learn.
         distributions: whose versions are recorded.
         about: how it is set up.
     """
@@ -88,8 +106,17 @@ class Candidate:
     default: float | None
     peer: bool = False
     fits: bool = False
+    takes: Literal["threshold", "max_error"] = "threshold"
+    asks: bool = False
     distributions: tuple[str, ...] = ()
     about: str = field(default="", compare=False)
+
+    @property
+    def embeds(self) -> str:
+        """Of what it is asked: ``"never"``, ``"always"``, or only ``"unseen"`` texts."""
+        if self.default is None:
+            return "never"
+        return "always" if self.peer else "unseen"
 
 
 def fill(policy: Policy, questions: Sequence[str], answers: Sequence[str]) -> None:
@@ -144,6 +171,26 @@ class _Verified(_Ragopt):
         )
 
 
+class _Deciding(_Ragopt):
+    """Its policy was certified, or learns."""
+
+    def __init__(self, cache: SemanticCache) -> None:
+        super().__init__(cache)
+        self._semantic = cache
+
+    @property
+    def compared(self) -> int:
+        return self._semantic.stats.compared
+
+    @property
+    def said(self) -> str:
+        return str(self._semantic.policy)
+
+    def put(self, question: str, answer: str) -> None:
+        super().put(question, answer)
+        self._semantic.live_error()  # what is compared is known before the next request
+
+
 # Answers here are tokens drawn at random, some of which look like a card or a key.
 _ANYTHING = Safety(admission=Admission(pii=None))
 
@@ -188,6 +235,33 @@ def _verified(opening: Opening) -> Policy:
     return _Verified(cache, verifier)
 
 
+def _calibrated(opening: Opening, *, verify: bool) -> Policy:
+    if opening.calibrated is None:
+        raise Unavailable("no labelled pairs to certify a threshold on")
+    policy = opening.calibrated(opening.max_error, verify)
+    return _Deciding(
+        SemanticCache(
+            opening.table, policy=policy, path=opening.folder / "cache.db", safety=_ANYTHING
+        )
+    )
+
+
+def _online(opening: Opening) -> Policy:
+    if opening.judge is None:
+        raise Unavailable("nobody says which answers are right, so that nothing can be learnt")
+    most = max(opening.max_error, PerEntry().max_hit_error)
+    policy = PerEntry(max_error=opening.max_error, max_hit_error=most, seed=opening.seed)
+    return _Deciding(
+        SemanticCache(
+            opening.table,
+            policy=policy,
+            judge=opening.judge,
+            path=opening.folder / "cache.db",
+            safety=_ANYTHING,
+        )
+    )
+
+
 _LEAST = 0.5  # cosine below which a verifier is not asked
 
 OWN = (
@@ -211,5 +285,30 @@ OWN = (
         fits=True,
         about="ragopt SemanticCache in a file, with its safety guards and a verifier, whose "
         "probability stands in the place of the cosine; fitted on half of the pairs that fit",
+    ),
+    Candidate(
+        name="certified",
+        open=functools.partial(_calibrated, verify=False),
+        default=0.95,
+        takes="max_error",
+        about="ragopt SemanticCache in a file with the policy of `calibrate(verify=False)`: a "
+        "threshold of the cosine behind the default guards, its share of wrong hits certified",
+    ),
+    Candidate(
+        name="certified-trees",
+        open=functools.partial(_calibrated, verify=True),
+        default=0.95,
+        takes="max_error",
+        about="likewise, of `calibrate(verify=True)`: of the probability of a verifier",
+    ),
+    Candidate(
+        name="online",
+        open=_online,
+        default=0.95,
+        takes="max_error",
+        asks=True,
+        about="ragopt SemanticCache in a file with `PerEntry`, which asks and compares until an "
+        "entry is known well enough; its judge is the truth of the data, and its error is a share "
+        "of the requests, not of the hits",
     ),
 )

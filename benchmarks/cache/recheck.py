@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ragopt.benchmarks.cache.bill import UnitCosts
 from ragopt.benchmarks.cache.figures import MILLION, unpack, unpack_rising
+from ragopt.benchmarks.cache.guarding import guard_rows
 from ragopt.benchmarks.cache.pairs import Judged
 from ragopt.benchmarks.cache.scoring import CERTIFIED, score_halves
 from ragopt.benchmarks.cache.stream import counted
+from ragopt.benchmarks.cache.stream_rows import Ground, stream_figures
 from ragopt.benchmarks.rows import BenchResult
 from ragopt.errors import InputError
 
@@ -38,11 +41,16 @@ def recheck(result: BenchResult) -> list[str]:
 
 
 def _complaints(result: BenchResult, decisions: Mapping[str, Any]) -> Iterator[str]:
+    refused = decisions.get("guards")
+    guards = {row.name: row.value for row in guard_rows(refused)} if refused else {}
     for row in result.rows:
         _, name, *rest = row.name.split("/")
-        if not rest or name not in decisions["policies"]:
+        if row.name in guards:
+            expected: Any = guards[row.name]
+        elif rest and name in decisions["policies"]:
+            expected = _figure(result, decisions, name, "/".join(rest))
+        else:
             continue
-        expected = _figure(result, decisions, name, "/".join(rest))
         if expected is not _NO_FIGURE and not _agree(row.value, expected):
             yield (
                 f"{row.name}: the row says {row.value}, the logged decisions give {expected}; "
@@ -55,10 +63,17 @@ _NO_FIGURE = object()
 
 def _figure(result: BenchResult, decisions: Mapping[str, Any], name: str, metric: str) -> Any:
     log = decisions["policies"][name]
-    default = result.details["policies"][name]["default_threshold"]
+    told = result.details["policies"][name]
+    default = told["default_threshold"]
     threshold = float(result.details["options"]["threshold"])
     if metric.startswith("stream/"):
-        return _of_stream(decisions, log, default, threshold, metric.removeprefix("stream/"))
+        error, _, last = metric.removeprefix("stream/").rpartition("/")
+        setting = "any" if default is None else f"{threshold:g}"
+        if error:
+            setting = f"{float(error.removeprefix('error_')) / 100:g}"
+        if last == "net_usd_per_1000":
+            return _net(result, log["streams"].get(setting), str(told["embeds"]))
+        return _of_stream(decisions, log["streams"].get(setting), last)
     if log["scores"] is None or metric not in (*_PRECISIONS, CERTIFIED, "wrong_per_hit"):
         return _NO_FIGURE
     fit, report = _halves(decisions, log)
@@ -81,14 +96,7 @@ def _halves(decisions: Mapping[str, Any], log: Mapping[str, Any]) -> tuple[Judge
     return Judged(scores[fits], same[fits]), Judged(scores[~fits], same[~fits])
 
 
-def _of_stream(
-    decisions: Mapping[str, Any],
-    log: Mapping[str, Any],
-    default: float | None,
-    threshold: float,
-    metric: str,
-) -> Any:
-    packed = log["streams"].get("any" if default is None else f"{threshold:g}")
+def _of_stream(decisions: Mapping[str, Any], packed: str | None, metric: str) -> Any:
     if packed is None:
         return _NO_FIGURE
     groups = decisions["groups"]
@@ -96,6 +104,19 @@ def _of_stream(
     if groups is None and metric != "hit_rate":
         return None
     return getattr(counts, metric)
+
+
+def _net(result: BenchResult, packed: str | None, embeds: str) -> Any:
+    if packed is None:
+        return _NO_FIGURE
+    decisions = result.details["decisions"]
+    ground = Ground(
+        groups=None,
+        words=unpack(decisions["words"]),
+        tokens=unpack(decisions["tokens"]),
+        costs=UnitCosts.from_dict(result.details["bill"]["usd"]),
+    )
+    return float(stream_figures(unpack(packed), ground, embeds=embeds).bill.net)
 
 
 def _agree(said: float | None, expected: float | None) -> bool:

@@ -19,7 +19,7 @@ from ragopt.benchmarks.cache.figures import (
     pack_rising,
 )
 from ragopt.benchmarks.cache.material import Material
-from ragopt.benchmarks.cache.measure import Measured
+from ragopt.benchmarks.cache.measure import Measured, taken_by
 from ragopt.benchmarks.cache.options import CacheBenchOptions
 from ragopt.benchmarks.cache.pairs import (
     PRECISIONS,
@@ -30,7 +30,14 @@ from ragopt.benchmarks.cache.pairs import (
     judge,
     operating_point,
 )
-from ragopt.benchmarks.cache.stream import counted
+from ragopt.benchmarks.cache.stream_rows import (
+    Ground,
+    StreamFigures,
+    label,
+    stream_figures,
+    stream_rows,
+    wrong_row,
+)
 from ragopt.benchmarks.rows import Row
 
 __all__ = ["CERTIFIED", "PairFigures", "Scored", "rows_of", "score", "score_halves"]
@@ -62,8 +69,7 @@ class Scored:
     measured: Measured
     pairs: PairFigures | None = None
     same_pairs: PairFigures | None = None
-    streams: Mapping[float | None, Counted] = field(default_factory=dict)
-    truth: bool = True
+    streams: Mapping[float | None, StreamFigures] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -82,7 +88,9 @@ class Scored:
             "after_update": found.updated,
             "asked_again": {str(t / MILLION): n for t, n in found.checked.items()},
             "latency": found.latency,
-            "stream": {_label(t): self.told(counts) for t, counts in self.streams.items()},
+            "takes": found.candidate.takes,
+            "embeds": found.candidate.embeds,
+            "stream": {label(each): figures.to_dict() for each, figures in self.streams.items()},
         }
         for name, figures in (("pairs", self.pairs), ("same_pairs_as_peers", self.same_pairs)):
             if figures is not None:
@@ -95,24 +103,19 @@ class Scored:
                 }
         return content
 
-    def told(self, counts: Counted) -> dict[str, Any]:
-        """Figures of the stream; of a log, only those that can be known."""
-        content = counts.to_dict()
-        if self.truth:
-            return content
-        return {name: content[name] for name in ("n", "hits", "hit_rate", "hit_rate_range")}
-
     def decisions(self) -> dict[str, Any]:
         """The logs, packed."""
         found = self.measured
         return {
             "place_steps": None if found.places is None else pack_rising(found.places),
             "scores": None if found.scores is None else pack(found.scores),
-            "streams": {_label(t): pack(log) for t, log in found.streams.items()},
+            "streams": {label(t): pack(log) for t, log in found.streams.items()},
         }
 
 
-def score(found: Measured, material: Material, options: CacheBenchOptions) -> Scored:
+def score(
+    found: Measured, material: Material, options: CacheBenchOptions, ground: Ground
+) -> Scored:
     """Count what a candidate did; nothing is counted of one that was refused."""
     if found.refused:
         return Scored(measured=found)
@@ -124,13 +127,15 @@ def score(found: Measured, material: Material, options: CacheBenchOptions) -> Sc
             kept = np.isin(found.places, material.subset)
             halves = judge(material.pairs, material.split, found.places[kept], found.scores[kept])
             same_pairs = score_halves(*halves, found.candidate.default, options.threshold)
-    groups = material.stream.groups
+    embeds = found.candidate.embeds
     return Scored(
         measured=found,
         pairs=figures,
         same_pairs=same_pairs,
-        streams={t: counted(log, groups) for t, log in found.streams.items()},
-        truth=groups is not None,
+        streams={
+            each: stream_figures(log, ground, embeds=embeds, said=found.said.get(each, ""))
+            for each, log in found.streams.items()
+        },
     )
 
 
@@ -156,12 +161,13 @@ def rows_of(scored: Scored, options: CacheBenchOptions) -> list[Row]:
     if found.refused:
         return [Row.missing(name, found.refused)]
     reasons = set(found.failed.values())
-    if len(found.failed) == len(options.protocols) and len(reasons) == 1:
+    taken = taken_by(found.candidate, options)
+    if taken and len(found.failed) == len(taken) and len(reasons) == 1:
         return [Row.missing(name, reasons.pop())]
     return [
         *_pair_rows(scored, name, options),
         *_latency_rows(scored, name),
-        *_stream_rows(scored, f"{name}/stream", options),
+        *stream_rows(found.candidate, scored.streams, found.failed.get("stream"), options),
     ]
 
 
@@ -205,7 +211,7 @@ def _pair_rows(scored: Scored, name: str, options: CacheBenchOptions) -> list[Ro
     }
     if scored.same_pairs is not None:
         extra["same_pairs_as_peers"] = _brief(scored.same_pairs.at_threshold)
-    return [*rows, _wrong_row(f"{name}/wrong_per_hit", at, extra)]
+    return [*rows, wrong_row(f"{name}/wrong_per_hit", at, extra)]
 
 
 CERTIFIED = "hit_rate_certified_10"
@@ -235,46 +241,6 @@ def _precision_row(name: str, point: OperatingPoint, other: OperatingPoint | Non
         fit=_brief(point.fit),
         **extra,
     )
-
-
-def _stream_rows(scored: Scored, name: str, options: CacheBenchOptions) -> list[Row]:
-    metrics = ("hit_rate", "wrong_per_hit", "wrong_per_request")
-    reason = scored.measured.failed.get("stream")
-    if reason is not None:
-        return [Row.missing(f"{name}/{metric}", reason) for metric in metrics]
-    fixed = scored.measured.candidate.default is None
-    counts = scored.streams.get(None if fixed else options.threshold)
-    if counts is None:
-        return []
-    extra = {**_setting(scored, options.threshold), "n": counts.n, "hits": counts.hits}
-    hits = Row.of(
-        f"{name}/hit_rate",
-        counts.hit_rate,
-        range=interval(counts.hits, counts.n),
-        at={_label(t): scored.told(each) for t, each in scored.streams.items()},
-        **extra,
-    )
-    if not scored.truth:
-        reason = "nobody says which questions of a log have one answer"
-        return [hits, *(Row.missing(f"{name}/{metric}", reason) for metric in metrics[1:])]
-    extra["wrong"] = counts.wrong
-    return [
-        hits,
-        _wrong_row(f"{name}/wrong_per_hit", counts, extra),
-        Row.of(
-            f"{name}/wrong_per_request",
-            counts.wrong_per_request,
-            range=interval(counts.wrong, counts.n),
-            **extra,
-        ),
-    ]
-
-
-def _wrong_row(name: str, counts: Counted, extra: Mapping[str, Any]) -> Row:
-    if counts.wrong_per_hit is None:
-        return Row.missing(name, f"no hit in {counts.n} requests", **extra)
-    spread = interval(counts.wrong, counts.hits)
-    return Row.of(name, counts.wrong_per_hit, range=spread, **extra)
 
 
 def _latency_rows(scored: Scored, name: str) -> list[Row]:
@@ -331,7 +297,3 @@ def _flat(half: Judged) -> Judged:
     """Served or not, at whatever threshold."""
     scores: NDArray[np.int32] = np.where(half.scores == NOT_SERVED, NOT_SERVED, MILLION)
     return Judged(scores.astype(np.int32), half.same)
-
-
-def _label(threshold: float | None) -> str:
-    return "any" if threshold is None else f"{threshold:g}"

@@ -150,7 +150,10 @@ def cache(
     embedder: EmbedderName = "lsa",
     quiet: Quiet = False,
 ) -> None:
-    """Semantic caches: hits against wrong hits, on labelled pairs and in a stream; times."""
+    """Semantic caches: hits against wrong hits, on labelled pairs and in a stream; net dollars.
+
+    Also what a look-up costs, and what guards stop of look-alikes and lose of duplicates.
+    """
     from ragopt.benchmarks.cache import CacheBenchOptions, bench_cache
     from ragopt.benchmarks.datasets import IntentSet, PairSet, QueryLog
     from ragopt.benchmarks.datasets.convert import as_pairs

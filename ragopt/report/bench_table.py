@@ -17,7 +17,7 @@ from ragopt.report.bench_words import (
     not_measured,
     table_of,
 )
-from ragopt.report.figures import clean, shortened
+from ragopt.report.figures import DASH, clean, shortened
 from ragopt.report.terminal import said, utf
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["bench_text", "print_bench", "ruled"]
 
 _GAP = 2
-_NAME = 30
+_NAME = 32
 _SHOWN = ("data", "data hash", "seed", "price", "machine")
 
 
@@ -138,6 +138,8 @@ def _block(table: Figures, columns: Sequence[Column], console: Console) -> Rende
         )
     best = {column.metric: best_of(table, column.metric) for column in columns}
     for place, name in enumerate(table.candidates):
+        if all(column.cells[place] == DASH for column in columns):
+            continue
         figures = (
             Text(
                 said(column.cells[place], console),

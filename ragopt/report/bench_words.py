@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 
 from ragopt.benchmarks.rows import METRICS, metric_of
 from ragopt.errors import InputError
-from ragopt.report.figures import DASH, MINUS, change, clean, count, points, ratio, share, shortened
+from ragopt.report.figures import (
+    DASH,
+    MINUS,
+    change,
+    clean,
+    count,
+    dollars,
+    points,
+    ratio,
+    share,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.rows import BenchResult, Metric, Row
@@ -54,6 +65,8 @@ _HEADS = {
     "wrong_per_hit": "wrong|/hit",
     "wrong_per_request": "wrong|/request",
     "hit_rate_certified_10": "hits, 10 %|certified",
+    "asked_per_request": "asked to|learn",
+    "net_usd_per_1000": "net $|/1,000",
     "lookup_p50_us": "look-up|µs p50",
     "insert_p50_us": "insert|µs p50",
     "ndcg_at_10": "nDCG|@10",
@@ -70,6 +83,7 @@ _KIN = {
     "hit_rate_at_precision": "hits at|precision .{}",
     "evidence_recall_at": "evidence|@{}",
     "answer_kept_at": "answer|@{}",
+    "duplicates_lost_at": "duplicates|lost from .{}",
 }
 _UNITS = {"B": "B", "ms": "ms", "s": "s", "us": "µs", "queries/s": "/s", "4 KiB pages": "pages"}
 _WHOLE = ("peak_build_rss_bytes", "memory_limit_bytes")
@@ -90,6 +104,8 @@ def cell(name: str, value: float | None) -> str:
         return points(value)
     if last in _WHOLE:
         return _binary(value)
+    if unit == "USD":
+        return dollars(value)
     if unit == "ratio":
         return ratio(value) if last.endswith("_ratio") else share(value)
     return f"{value:.3f}".replace("-", MINUS) if unit == "nDCG" else count(value)

@@ -66,6 +66,8 @@ def test_every_table_stands_somewhere() -> None:
     assert tables(README) == "demo index cache compress savings".split()
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert tables(page) == "index_all growth rerank".split()
+    page = (ROOT / "docs" / "cache.md").read_text("utf-8")
+    assert tables(page) == "cache_stream cache_guards".split()
 
 
 def tables(text: str) -> list[str]:

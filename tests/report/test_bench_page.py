@@ -288,7 +288,7 @@ def test_the_table_fits_and_shows_every_figure(width: int, encoding: str) -> Non
     blocks = text.count("tiered")
     assert blocks >= 1
     table = text[: text.index("not measured")]
-    shown_figures = r"\b50\.0%|\b0\.50(?:\u00d7|x)|\b0\.5\b|\+50\.0|0\.500|\b0 B|0\.5 B"
+    shown_figures = r"\b50\.0%|\b0\.50(?:\u00d7|x)|\b0\.5\b|\+50\.0|0\.500|\b0 B|0\.5 B|\$0\.50"
     assert len(re.findall(shown_figures, table)) == 2 * len(METRICS)
     assert "not installed" in text
 

@@ -108,7 +108,7 @@ def test_a_policy_that_breaks_has_its_reason_and_ends_nobody_else(pairs: PairSet
 
 def test_the_rows_follow_from_the_logged_decisions(pairs: PairSet) -> None:
     result = _run(pairs, Plain, Obliging)
-    assert len(result.rows) == 14
+    assert len(result.rows) == 16
     assert recheck(result) == []
     assert recheck(BenchResult.from_dict(result.to_dict())) == []
 

@@ -145,7 +145,7 @@ def test_a_whole_run_with_gptcache_follows_from_its_decisions(pairs: PairSet) ->
     )
     result = bench_cache(pairs, options=options)
     assert recheck(result) == []
-    assert len(result.rows) == 14
+    assert len(result.rows) == 16
     rows = {row.name: row for row in result.rows}
     for metric in ("hit_rate", "wrong_per_hit", "wrong_per_request"):
         own, other = (

@@ -31,6 +31,7 @@ METRICS = (
     "stream/hit_rate",
     "stream/wrong_per_hit",
     "stream/wrong_per_request",
+    "stream/net_usd_per_1000",
 )
 QUESTIONS = (
     ("How do I delete a file in Linux?", "How can I delete a file in Linux?", True),
@@ -195,7 +196,9 @@ def test_pairs_without_vectors_are_embedded_by_what_was_fitted_elsewhere() -> No
 
 
 def test_a_name_nobody_has_is_an_error_that_lists_the_known_ones(pairs: PairSet) -> None:
-    with pytest.raises(InputError, match="exact, static, guarded, verified, gptcache, redisvl"):
+    with pytest.raises(
+        InputError, match=r"exact, static, guarded, verified, certified, .*gptcache, redisvl"
+    ):
         bench_cache(pairs, options=CacheBenchOptions(only=("gptcash",)))
 
 
