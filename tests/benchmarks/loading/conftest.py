@@ -11,13 +11,11 @@ import pytest
 
 from ragopt.benchmarks.datasets import data_folder
 
-BESIDE = Path(__file__).resolve().parents[4] / "shared" / "data"
-
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The evaluation data: RAGOPT_DATA, else the folder beside the repository."""
-    folder = data_folder() or (BESIDE if BESIDE.is_dir() else None)
+    """The evaluation data; see `tests/conftest.py`."""
+    folder = data_folder()
     if folder is None:
         pytest.skip("RAGOPT_DATA is not set and ../shared/data is not there")
     return folder

@@ -29,7 +29,7 @@ LOOKED_AT = 0.9
 def qqp():
     """Pairs, cosines, labels, scores behind the guards, and components of shared questions."""
     if data_folder() is None:
-        pytest.skip("no evaluation data: RAGOPT_DATA names none")
+        pytest.skip("no evaluation data: RAGOPT_DATA is not set and ../shared/data is not there")
     dataset = load("qqp")
     rows, matrix = dataset.vectors
     unit = matrix.astype(np.float32)
@@ -160,7 +160,7 @@ def test_what_an_entry_learns_holds_on_pairs_of_questions(qqp):
 def test_what_a_cache_learns_holds_on_a_stream_of_intents(make_embedder):
     """The answer to a question is its intent; each is asked, served or answered and compared."""
     if data_folder() is None:
-        pytest.skip("no evaluation data: RAGOPT_DATA names none")
+        pytest.skip("no evaluation data: RAGOPT_DATA is not set and ../shared/data is not there")
     intents = load("clinc150")
     rng = np.random.default_rng(3)
     chosen = set(rng.choice(sorted(set(intents.intents)), 8, replace=False))

@@ -31,7 +31,6 @@ KINDS = [
     Truncate(13, keep_length=False) | ProductQuantizer(13, bits=4),
     Truncate(20) | PCA(15) | RaBitQ(2),
 ]
-BESIDE = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 @pytest.fixture(params=KINDS, ids=str)
@@ -59,8 +58,7 @@ def sample() -> NDArray[np.float32]:
 @pytest.fixture(scope="session")
 def real() -> NDArray[np.float32]:
     """3,000 sentence vectors of 384 dimensions, length one."""
-    folder = Path(os.environ.get("RAGOPT_DATA") or BESIDE)
-    path = folder / "vectors" / "qqp_minilm_384_f16.npy"
+    path = Path(os.environ.get("RAGOPT_DATA", "")) / "vectors" / "qqp_minilm_384_f16.npy"
     if not path.is_file():
         pytest.skip("vectors/qqp_minilm_384_f16.npy is not in RAGOPT_DATA")
     rows = np.load(path, mmap_mode="r")
