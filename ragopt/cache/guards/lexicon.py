@@ -142,6 +142,54 @@ SYNONYMS = _heads(
     mother mom mum
     usa america american
     uk britain british
+    africa african
+    argentina argentine argentinian
+    asia asian
+    australia australian
+    austria austrian
+    bangladesh bangladeshi
+    belgium belgian
+    brazil brazilian
+    canada canadian
+    chile chilean
+    china chinese
+    colombia colombian
+    egypt egyptian
+    england english
+    europe european
+    france french
+    germany german
+    greece greek
+    hungary hungarian
+    india indian
+    indonesia indonesian
+    iran iranian
+    iraq iraqi
+    ireland irish
+    islam islamic
+    israel israeli
+    italy italian
+    japan japanese
+    kenya kenyan
+    korea korean
+    malaysia malaysian
+    mexico mexican
+    nepal nepali nepalese
+    nigeria nigerian
+    norway norwegian
+    pakistan pakistani
+    poland polish
+    portugal portuguese
+    russia russian
+    scotland scottish
+    spain spanish
+    sweden swedish
+    switzerland swiss
+    syria syrian
+    thailand thai
+    turkey turkish
+    ukraine ukrainian
+    vietnam vietnamese
     father dad
     money cash
     cost price

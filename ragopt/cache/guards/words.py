@@ -215,8 +215,19 @@ def study(text: str) -> Question:
     Cost: some 40 us the first time, 8 where there are letters and blanks and nothing else, and
     nothing for the last 4,096 questions seen again. Medians over Quora's questions.
     """
-    words = _apart(text) if _PLAIN.fullmatch(text) else _cut(_tidy(text))
+    short = _shortened(text)
+    words = _apart(short) if _PLAIN.fullmatch(short) else _cut(_tidy(short))
     return Question(text, tuple(_with_names(words)))
+
+
+def _shortened(text: str) -> str:
+    """The text with the names of two countries in the one word that they mostly go by."""
+    if "nited " not in text:
+        return text
+    return _UNITED.sub(lambda match: "UK" if match[1].lower() == "kingdom" else "USA", text)
+
+
+_UNITED = re.compile(r"\b[Uu]nited (States(?: of America)?|states|[Kk]ingdom)\b")
 
 
 def _tidy(text: str) -> str:
