@@ -247,6 +247,9 @@ def _cache_guards(results: Path) -> str:
     return _markdown(["question", "n", "default guards", "before a verifier"], rows)
 
 
+_POLICY = re.compile(r"(.+)/error_(\d+)")
+
+
 def _cache_stream(results: Path) -> str:
     """What policies make of a stream: hits, wrong hits, what they ask, net dollars."""
     result = read_run(results / "cache_qqp.json")
@@ -256,7 +259,9 @@ def _cache_stream(results: Path) -> str:
         return f"Not in the results yet: {result.about['command']} measures it."
     rows = [
         [
-            name.removeprefix("cache/").replace("/stream", "").replace("/error_", ", error % "),
+            _POLICY.sub(r"\1, at most \2 % wrong", name.replace("/stream", "")).removeprefix(
+                "cache/"
+            ),
             _said(result, f"{name}/hit_rate", "{:.1%}", spread=True),
             _said(result, f"{name}/wrong_per_request", "{:.2%}"),
             _said(result, f"{name}/wrong_per_hit", "{:.1%}", spread=True),

@@ -143,7 +143,9 @@ def test_the_table_of_the_stream_is_made_from_the_rows(tmp_path: object) -> None
     result.write(tmp_path / "cache_qqp.json")  # type: ignore[operator]
     text = filled("<!-- table cache_stream -->\n<!-- end -->", tmp_path)  # type: ignore[arg-type]
     row = _row(result, "cache/online/stream/error_10/asked_per_request")
-    (line,) = [each for each in text.splitlines() if each.startswith("| online, error % 10 |")]
+    (line,) = [
+        each for each in text.splitlines() if each.startswith("| online, at most 10 % wrong |")
+    ]
     assert f"{row.value:.1%}" in line
     assert f"{_row(result, 'cache/online/stream/error_10/net_usd_per_1000').value:.4f}" in line
 
