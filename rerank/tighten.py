@@ -20,6 +20,7 @@ from ragopt.rerank.calibration import Given, ScoreCalibration
 from ragopt.rerank.conformal import ConformalFloor, Evidence, Of, Promise
 from ragopt.rerank.copies import Copies, hashes_of
 from ragopt.rerank.cut import LargestGap
+from ragopt.rerank.order import prompt_order
 from ragopt.rerank.pack import Item, pack
 from ragopt.rerank.remembered import Remembered
 from ragopt.rerank.tightened import Guarantee, Kept, Reason, Tightened
@@ -447,8 +448,6 @@ class _Tightening:
 
     def result(self) -> Tightened:
         """Pack what the sizes leave, put it in order, and say why."""
-        from ragopt.rerank.order import prompt_order
-
         options, sizes = self._tighten.options, self._sizes
         forms = self._packed(self._single[: sizes.k])
         kept_places = [place for place in self._single[: sizes.k] if forms[place] is not None]

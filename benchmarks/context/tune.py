@@ -17,7 +17,9 @@ from ragopt.chunk import Hit
 from ragopt.errors import InputError
 from ragopt.quality import binomial_lower, binomial_upper, mean_lower
 from ragopt.rerank import (
+    BM25Reranker,
     ConformalFloor,
+    CorpusStatistics,
     CrossEncoderReranker,
     LabelledQuery,
     Reranker,
@@ -219,6 +221,8 @@ def _scorer(
     if options.scorer.startswith(_CROSS_ENCODER):
         model = options.scorer.removeprefix(_CROSS_ENCODER)
         return CrossEncoderReranker(model, device=options.device)
+    if options.scorer == "bm25":  # needs no vectors, which would have to be made
+        return BM25Reranker(CorpusStatistics.fit(pool.chunks))
     return own_scorers(judged, pool, rows, embedder)[options.scorer].make()
 
 

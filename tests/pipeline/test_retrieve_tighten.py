@@ -12,6 +12,7 @@ from ragopt.compress import Extractive
 from ragopt.embed import CallableEmbedder
 from ragopt.errors import InputError
 from ragopt.indexes import build
+from ragopt.llm import Message
 from ragopt.pipeline import Pipeline
 from ragopt.rerank import (
     BM25Reranker,
@@ -122,8 +123,8 @@ def test_scores_of_the_search_are_not_taken_for_those_of_a_reranker_that_failed(
 def test_the_pipeline_gives_the_model_what_was_packed() -> None:
     seen: list[str] = []
 
-    def llm(messages: Sequence[object]) -> str:
-        seen.append(str(messages))
+    def llm(messages: Sequence[Message]) -> str:
+        seen.append("\n".join(message.content for message in messages))
         return "14"
 
     scale = ScoreCalibration(scorer_id=retriever().scorer_id, location=0, temperature=1)
@@ -134,7 +135,7 @@ def test_the_pipeline_gives_the_model_what_was_packed() -> None:
     assert answer.context is not None
     shortened = [one for one in answer.context.chunks if one.text != one.chunk.text]
     assert shortened
-    assert all(one.text in seen[0].replace("\\n", "\n") for one in answer.context.chunks)
+    assert all(one.text.strip() in seen[0] for one in answer.context.chunks)
     assert answer.context.tokens_after < answer.context.tokens_before
     for one in answer.context.chunks:
         for span in one.spans:
