@@ -21,6 +21,7 @@ __all__ = [
     "render_chunk",
     "render_context",
     "unchanged",
+    "whole_span",
 ]
 
 CountTokens = Callable[[str], int]
@@ -177,6 +178,10 @@ def check_request(hits: Sequence[Hit], max_tokens: int | None) -> None:
             )
 
 
+def whole_span(chunk: Chunk) -> tuple[Span, ...]:
+    """The one span of a chunk that is left whole; none of an empty one."""
+    return (Span(chunk.id, 0, len(chunk.text)),) if chunk.text else ()
+
+
 def _whole(chunk: Chunk) -> CompressedChunk:
-    spans = (Span(chunk.id, 0, len(chunk.text)),) if chunk.text else ()
-    return CompressedChunk(chunk, chunk.text, spans)
+    return CompressedChunk(chunk, chunk.text, whole_span(chunk))

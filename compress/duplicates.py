@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 from ragopt.compress.layout import Layout
-from ragopt.compress.terms import NEGATION
+from ragopt.shingles import Shingles, repeats, shingles
 
 __all__ = ["NearDuplicates", "opens_with_reference"]
 
-_SHINGLE_WORDS = 3
 _SHORT_WORDS = 6
-# A shingle as common as that says nothing; it would make the search quadratic.
-_MOST_OWNERS = 8
-_ARTICLES = frozenset(("a", "an", "the"))
 
 _REFERENCE = re.compile(
     r"""[\s"'\u201c\u2018\u00ab(*_]*(?:
@@ -37,11 +32,8 @@ def opens_with_reference(text: str) -> bool:
 class NearDuplicates:
     """Finds segments whose shingles were already taken with one other segment.
 
-    Containment of word 3-shingles (Broder, 1997, "On the resemblance and containment of
-    documents"), and only if the segment brings no new word, articles aside (another number,
-    name or preposition is another statement), and has the same negations. What points back
-    ("He was born in 1950.") or is short is a duplicate only under the same title; table rows
-    and list items only in a copy of the whole chunk.
+    See `ragopt.shingles`. What points back ("He was born in 1950.") or is short is a duplicate only
+    under the same title; table rows and list items only in a copy of the whole chunk.
 
     Args:
         layout: the segments.
@@ -50,22 +42,16 @@ class NearDuplicates:
 
     def __init__(self, layout: Layout, containment: float) -> None:
         self._layout = layout
-        self._containment = containment
-        self._owners: dict[tuple[str, ...], list[int]] = {}
-        self._known: set[int] = set()
+        self._taken = Shingles(containment)
         self._copies = _copied_chunks(layout)
 
     def add(self, number: int) -> None:
         """Remember a segment that was taken."""
-        self._known.add(number)
-        for shingle in _shingles(self._layout.words()[number]):
-            owners = self._owners.setdefault(shingle, [])
-            if len(owners) < _MOST_OWNERS and number not in owners:
-                owners.append(number)
+        self._taken.add(number, shingles(self._layout.words()[number]))
 
     def discard(self, number: int) -> None:
         """Forget a segment that was given back."""
-        self._known.discard(number)
+        self._taken.discard(number)
 
     def __contains__(self, number: int) -> bool:
         layout = self._layout
@@ -73,36 +59,18 @@ class NearDuplicates:
             return True
         if layout.segments[number].kind in ("row", "header", "item", "heading"):
             return False
-        text = layout.text(number)
-        own_words = layout.words()[number]
-        shingles = _shingles(own_words)
-        shared = Counter(
-            owner
-            for shingle in shingles
-            for owner in self._owners.get(shingle, ())
-            if owner in self._known
-        )
-        if not shared:
-            return False
+        text, own_words = layout.text(number), layout.words()[number]
         bound_to_title = len(own_words) < _SHORT_WORDS or opens_with_reference(text)
         return any(
-            found >= self._containment * len(shingles)
-            and not (bound_to_title and not self._same_title(number, owner))
-            and self._says_all(owner, text, own_words)
-            for owner, found in shared.items()
+            not (bound_to_title and not self._same_title(number, owner))
+            and repeats(text, own_words, layout.text(owner), layout.words()[owner])
+            for owner in self._taken.holding(shingles(own_words))
         )
 
     def _same_title(self, one: int, other: int) -> bool:
         layout = self._layout
         chunks, chunk_of = layout.chunks, layout.chunk_of
         return chunks[chunk_of[one]].title == chunks[chunk_of[other]].title
-
-    def _says_all(self, owner: int, text: str, own_words: list[str]) -> bool:
-        new = set(own_words).difference(self._layout.words()[owner], _ARTICLES)
-        if new:
-            return False
-        other = self._layout.text(owner)
-        return len(NEGATION.findall(text)) == len(NEGATION.findall(other))
 
 
 def _copied_chunks(layout: Layout) -> set[int]:
@@ -115,9 +83,3 @@ def _copied_chunks(layout: Layout) -> set[int]:
             copies.add(number)
         seen.add(key)
     return copies
-
-
-def _shingles(found: list[str]) -> set[tuple[str, ...]]:
-    if len(found) <= _SHINGLE_WORDS:
-        return {tuple(found)} if found else set()
-    return set(zip(found, found[1:], found[2:], strict=False))

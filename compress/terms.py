@@ -6,15 +6,10 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from ragopt.shingles import NEGATION, words
+
 __all__ = ["NEGATION", "STOP_WORDS", "query_terms", "stem", "terms", "word_terms", "words"]
 
-NEGATION = re.compile(
-    r"\b(?:no|not|never|nor|neither|none|nothing|nobody|without|cannot|hardly|barely|unless"
-    r"|except)\b|n['\u2019]t\b",
-    re.IGNORECASE,
-)
-# A number with its separators, or a word with its inner dots ("str.split", "3.14", "u.s").
-_WORD = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:\.\w+)*")
 _PARTS = re.compile(r"[^\W_]+")
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af]+")
 
@@ -31,11 +26,6 @@ STOP_WORDS = frozenset(
     where which while who whom whose why will with would you your
     """.split()
 )
-
-
-def words(text: str) -> list[str]:
-    """Words and numbers of a text in lower case, in order; identifiers in one piece."""
-    return _WORD.findall(text.lower())
 
 
 def terms(text: str) -> list[str]:

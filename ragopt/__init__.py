@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ragopt.llm import Completion, ExtractiveAnswerer, Message, OpenAIClient
     from ragopt.pipeline import Pipeline
     from ragopt.quality import Certificate, Floor
-    from ragopt.rerank import FixedK, LargestGap, ScoreRatio
+    from ragopt.rerank import FixedK, LargestGap, ScoreRatio, Tighten, TightenOptions
     from ragopt.retrieve import Retriever
 
 _HOMES = {
@@ -53,6 +53,8 @@ _HOMES = {
     "ScoreRatio": "ragopt.rerank",
     "SemanticCache": "ragopt.cache",
     "SentenceTransformerEmbedder": "ragopt.embed",
+    "Tighten": "ragopt.rerank",
+    "TightenOptions": "ragopt.rerank",
     "chunk_documents": "ragopt.chunk",
     "load_documents": "ragopt.documents",
 }
@@ -85,6 +87,8 @@ __all__ = [
     "ScoreRatio",
     "SemanticCache",
     "SentenceTransformerEmbedder",
+    "Tighten",
+    "TightenOptions",
     "__version__",
     "chunk_documents",
     "load_documents",

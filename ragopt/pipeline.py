@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from ragopt.answer import Answer, Source
 from ragopt.billing import Billing
-from ragopt.compress.base import Compressed, Compressor, check_request, unchanged
+from ragopt.compress.base import (
+    Compressed,
+    CompressedChunk,
+    Compressor,
+    check_request,
+    render_context,
+    unchanged,
+    whole_span,
+)
 from ragopt.cost.model_prices import Usage, to_decimal
 from ragopt.errors import InputError
 from ragopt.llm.base import (
@@ -146,7 +154,8 @@ class Pipeline:
         retriever: finds the chunks.
         llm: any callable from messages to a `ragopt.llm.Completion` or a string, synchronous or
             asynchronous.
-        compressor: shortens the context; none by default.
+        compressor: shortens the context; none by default. What the retriever's `Tighten` has
+            shortened to fit its budget is not shortened again.
         max_context_tokens: budget for the compressor, 1 or more; it decides itself by default.
         cache: serves answers given before; none by default.
         recheck: serves them only where what is retrieved now supports them; not checked by default.
@@ -272,7 +281,9 @@ class Pipeline:
         if found is None:
             found = retrieve()
             stages.extend(found.stages)
-        context = self._compress(question, list(found.hits), stages)
+        context = self._packed(found)
+        if context is None:
+            context = self._compress(question, list(found.hits), stages)
         passages = [(part.chunk.title, part.text) for part in context.chunks]
         plain = self._rendered_tokens(found.plain)
         return _Prepared(
@@ -322,6 +333,19 @@ class Pipeline:
         if recheck is not None:
             stages.extend(recheck.stages)
         return answer
+
+    def _packed(self, found: Retrieved) -> Compressed | None:
+        """The context as tightening shortened it; None where it left the chunks whole."""
+        tightened = getattr(found, "tightened", None)
+        if tightened is None or not tightened.is_compressed:
+            return None
+        chunks = tuple(
+            CompressedChunk(one.hit.chunk, one.text, one.spans or whole_span(one.hit.chunk))
+            for one in tightened.kept
+        )
+        text = render_context(chunks)
+        before = self._rendered_tokens(found.hits)
+        return Compressed(chunks, text, before, self.billing.counter.count(text))
 
     def _compress(self, question: str, hits: list[Any], stages: list[Stage]) -> Compressed:
         count = self.billing.counter.count

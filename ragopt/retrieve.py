@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from ragopt.chunk import Chunk, Hit
 from ragopt.errors import InputError
-from ragopt.rerank import Cut, FixedK, Reranker, reciprocal_rank_fusion, rerank
+from ragopt.rerank import (
+    Cut,
+    FixedK,
+    Reranker,
+    Tighten,
+    Tightened,
+    reciprocal_rank_fusion,
+    rerank,
+    scorer_id,
+)
 
 if TYPE_CHECKING:
     from ragopt.embed import Embedder
@@ -59,16 +68,18 @@ class Retrieved:
     """What was found for a question.
 
     Args:
-        hits: what goes on, best first.
+        hits: what goes on, best first; from a `Tighten` in the order of the prompt.
         plain: the first ``k`` of the search itself: what would have gone on without reranking.
         vector: of the question, (dim,).
         stages: what each stage did.
+        tightened: the decision on every candidate, where a `Tighten` made it.
     """
 
     hits: tuple[Hit, ...]
     plain: tuple[Hit, ...]
     vector: NDArray[np.float32]
     stages: tuple[Stage, ...]
+    tightened: Tightened | None = None
 
 
 class Retrieves(Protocol):
@@ -92,14 +103,15 @@ class Retriever:
         lexical: joined to the vector search by reciprocal rank fusion.
         reranker: puts the candidates in order.
         prior_weight: of the search's own score beside the reranker's; see `ragopt.rerank.rerank`.
-        cut: decides how many go on.
+        cut: decides how many go on; a `Tighten` also which, in which order and form.
         knobs: search-time knobs of the index; its tuned ones by default.
         corpus_version: names the documents; part of a cache's scope, so that answers about others
             are never served.
 
     Raises:
         InputError: sizes that are no whole numbers from 1 up, ``candidates`` below ``k``, a
-            negative weight, or an index that does not fit chunks or embedder.
+            negative weight, an index that does not fit chunks or embedder, or a `Tighten` that was
+            fitted with other scores than ``scorer_id`` names.
     """
 
     chunks: Sequence[Chunk] = field(repr=False)
@@ -133,6 +145,26 @@ class Retriever:
                 f"the index holds {len(self.index)} vectors, but there are {len(self.chunks)} "
                 "chunks; build both from the same documents"
             )
+        if isinstance(self.cut, Tighten) and self.cut.scorer_id not in ("", self.scorer_id):
+            raise InputError(
+                f"cut was fitted with scores of {self.cut.scorer_id!r}, this retriever's are those "
+                f"of {self.scorer_id!r}; fit it on the hits of Retriever.ranked, with its scorer_id"
+            )
+
+    @property
+    def scorer_id(self) -> str:
+        """Names the scores that the cut sees: of the reranker, with what counts beside it."""
+        if self.reranker is None:
+            return self._search_id
+        own = scorer_id(self.reranker)
+        if not self.prior_weight:
+            return own
+        return f"convex(1 x {own} + {self.prior_weight:g} x {self._search_id})"
+
+    @property
+    def _search_id(self) -> str:
+        words = "" if self.lexical is None else ", fused with words"
+        return f"search({type(self.index).__name__} of {self.embedder.id}{words})"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -156,7 +188,7 @@ class Retriever:
             "lexical": _described(self.lexical),
             "reranker": _described(self.reranker),
             "prior_weight": self.prior_weight,
-            "cut": _described(self.cut),
+            "cut": _decides(self.cut),
         }
 
     def embed(self, question: str) -> NDArray[np.float32]:
@@ -178,13 +210,33 @@ class Retriever:
             stages.append(stage)
         hits, stage = self._search(question, vector)
         stages.append(stage)
-        plain = tuple(hits[: self.k])
+        plain, whose = tuple(hits[: self.k]), self.scorer_id
         if self.reranker is not None:
             hits, stage = self._rerank(question, hits)
             stages.append(stage)
-        kept, stage = self._cut(hits)
+            whose = self._search_id if stage.failed else whose
+        tightened = None
+        if isinstance(self.cut, Tighten):
+            tightened, stage = self._tighten(self.cut, question, hits, whose)
+            going = tuple(hits[: self.k]) if tightened is None else tightened.hits
+        else:
+            kept, stage = self._cut(hits)
+            going = tuple(hits[:kept])
         stages.append(stage)
-        return Retrieved(hits=tuple(hits[:kept]), plain=plain, vector=vector, stages=tuple(stages))
+        return Retrieved(
+            hits=going, plain=plain, vector=vector, stages=tuple(stages), tightened=tightened
+        )
+
+    def ranked(self, question: str) -> list[Hit]:
+        """All candidates in order, uncut: what `Tighten.fit_scored` is fitted on.
+
+        Raises:
+            InputError: as the reranker, whose failure is none to fit on.
+        """
+        hits, _ = self._search(question, self.embed(question))
+        if self.reranker is None:
+            return hits
+        return rerank(self.reranker, question, hits, prior_weight=self.prior_weight)
 
     def _timed_embedding(self, question: str) -> tuple[NDArray[np.float32], Stage]:
         begin = perf_counter()
@@ -224,6 +276,23 @@ class Retriever:
             return hits, Stage(name="rerank", ms=_ms(begin), note=repr(error), failed=True)
         return ranked, Stage(name="rerank", ms=_ms(begin), note=f"{len(ranked)} scored")
 
+    def _tighten(
+        self, tighten: Tighten, question: str, hits: Sequence[Hit], whose: str
+    ) -> tuple[Tightened | None, Stage]:
+        begin = perf_counter()
+        try:
+            made = tighten.tighten(question, hits, scorer_id=whose)
+        except Exception as error:  # noqa: BLE001 - as above
+            return None, Stage(name="tighten", ms=_ms(begin), note=repr(error), failed=True)
+        stage = Stage(
+            name="tighten",
+            ms=_ms(begin),
+            tokens_before=made.tokens_before,
+            tokens_after=made.tokens_after,
+            note=str(made),
+        )
+        return made, stage
+
     def _cut(self, hits: Sequence[Hit]) -> tuple[int, Stage]:
         begin = perf_counter()
         cut = self.cut or FixedK(self.k)
@@ -233,6 +302,13 @@ class Retriever:
             kept = min(self.k, len(hits))
             return kept, Stage(name="cut", ms=_ms(begin), note=repr(error), failed=True)
         return kept, Stage(name="cut", ms=_ms(begin), note=f"{kept} of {len(hits)} kept")
+
+
+def _decides(cut: Cut | None) -> Any:
+    """A cut with all that it was fitted to, where its ``repr`` gives that in short."""
+    if not isinstance(cut, Tighten):
+        return _described(cut)
+    return {**cut.to_dict(), "compressor": _described(cut.compressor)}
 
 
 def _described(part: object) -> str:

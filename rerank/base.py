@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 from ragopt.chunk import Chunk, Hit
 from ragopt.errors import InputError
 
-__all__ = ["Reranker", "checked_scores", "convex", "passage", "rerank"]
+__all__ = ["Reranker", "checked_scores", "convex", "passage", "rerank", "scorer_id"]
 
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Anything that scores chunks for a question."""
+    """Anything that scores chunks for a question.
+
+    Two attributes are optional. ``id`` names what the scale of the scores depends on (model,
+    settings, word statistics): calibrations belong to one id. ``given`` is ``"probability"`` where
+    the scores are probabilities already.
+    """
 
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Scores (n,), higher is better, comparable within one call."""
         ...
+
+
+def scorer_id(reranker: Reranker) -> str:
+    """Whose scores they are: the scorer's id or, where it has none, the name of its type."""
+    return str(getattr(reranker, "id", "") or type(reranker).__name__)
 
 
 def passage(chunk: Chunk) -> str:

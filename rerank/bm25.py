@@ -9,6 +9,7 @@ import math
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
+from ragopt.quality import data_hash
 from ragopt.rerank.base import passage
 from ragopt.storage import read_folder, write_folder
 from ragopt.text import terms
@@ -82,6 +84,13 @@ class CorpusStatistics:
             mean_length=max(1.0, length / documents),
         )
 
+    @cached_property
+    def id(self) -> str:
+        """Hash of the statistics: others give another scale of scores."""
+        return data_hash(
+            self._hashes, self._idf, np.array([self.unknown_idf, self.mean_length], dtype="<f8")
+        )
+
     @property
     def ram_bytes(self) -> int:
         """Resident size."""
@@ -144,6 +153,12 @@ class BM25Reranker:
         self._k1 = k1
         self._b = b
         self._words: OrderedDict[int, NDArray[np.uint32]] = OrderedDict()
+
+    @property
+    def id(self) -> str:
+        """Settings and, where given, the corpus whose statistics count."""
+        of = self._statistics.id if self._statistics else "candidates"
+        return f"bm25(k1={self._k1:g}, b={self._b:g}, statistics={of})"
 
     @property
     def ram_bytes(self) -> int:

@@ -26,6 +26,11 @@ class CosineReranker:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
+    @property
+    def id(self) -> str:
+        """The embedder's."""
+        return f"cosine({self._embedder.id})"
+
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Cosines (n,), -1 to 1."""
         if not chunks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,15 @@ class CrossEncoderReranker:
                 f"cross-encoder {self._name!r} could not be loaded ({error}); expected a hub name "
                 "that can be downloaded or is cached, or a folder with a saved model"
             ) from error
+        self._max_tokens = max_tokens
+
+    @cached_property
+    def id(self) -> str:
+        """The model, for a local folder with a hash of its files, and the limit of tokens."""
+        from ragopt.embed.transformer import model_identity
+
+        limit = "" if self._max_tokens is None else f", max_tokens={self._max_tokens}"
+        return f"cross-encoder({model_identity(self._name, None)}{limit})"
 
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Logits or probabilities (n,) as the model gives them: uncalibrated, for ranking only."""

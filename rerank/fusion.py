@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
-from ragopt.rerank.base import Reranker, checked_scores, convex
+from ragopt.rerank.base import Reranker, checked_scores, convex, scorer_id
 
 __all__ = ["ConvexReranker", "FusionReranker", "reciprocal_rank_fusion"]
 
@@ -64,6 +64,11 @@ class FusionReranker:
         self._weights = _weights(weights, len(self._rerankers))
         self._k = k
 
+    @property
+    def id(self) -> str:
+        """Of every scorer, their weights and k."""
+        return f"rrf(k={self._k}, {_named(self._rerankers, self._weights)})"
+
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Fused scores (n,)."""
         scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
@@ -87,6 +92,11 @@ class ConvexReranker:
         self._rerankers = tuple(rerankers)
         self._weights = _weights(weights, len(self._rerankers))
 
+    @property
+    def id(self) -> str:
+        """Of every scorer, and their weights."""
+        return f"convex({_named(self._rerankers, self._weights)})"
+
     def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Weighted sums (n,)."""
         scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
@@ -94,6 +104,12 @@ class ConvexReranker:
 
     def __repr__(self) -> str:
         return f"ConvexReranker({list(self._rerankers)!r}, weights={list(self._weights)})"
+
+
+def _named(rerankers: Sequence[Reranker], weights: Sequence[float]) -> str:
+    return " + ".join(
+        f"{weight:g} x {scorer_id(one)}" for one, weight in zip(rerankers, weights, strict=True)
+    )
 
 
 def _weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:

@@ -81,6 +81,7 @@ class VectorScorer:
         vectors: row of a document to its unit vector.
         queries: text to unit vector, where the set has them; else ``embed`` is asked, and its time
             counts.
+        id: names the vectors; with an embedder's, as `CosineReranker` has it.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class VectorScorer:
         vectors: Mapping[int, NDArray[np.float32]],
         queries: Mapping[str, NDArray[np.float32]],
         embed: Callable[[str], NDArray[np.float32]] | None,
+        *,
+        id: str = "",
     ) -> None:
+        self.id = id
         self._vectors = vectors
         self._queries = queries
         self._embed = embed
@@ -147,7 +151,8 @@ def _vector_scorer(
     if dataset.vectors is not None and dataset.query_vectors is not None:
         stored = {row: _unit(dataset.vectors[row]) for row in rows}
         asked = {dataset.queries[one]: _unit(v) for one, v in dataset.query_vectors.items()}
-        return VectorScorer(stored, asked, None), "vectors that come with the set"
+        own = VectorScorer(stored, asked, None, id=f"cosine({dataset.name}/stored)")
+        return own, "vectors that come with the set"
     if embedder is None:
         from ragopt.embed import LSAEmbedder
 
@@ -156,7 +161,8 @@ def _vector_scorer(
     stored = dict(zip(rows, made, strict=True))
     embed = embedder.embed
     name = f"{embedder.id}, documents embedded beforehand"
-    return VectorScorer(stored, {}, lambda text: embed([text])[0]), name
+    named = f"cosine({embedder.id})"
+    return VectorScorer(stored, {}, lambda text: embed([text])[0], id=named), name
 
 
 def _unit(vector: Any) -> NDArray[np.float32]:

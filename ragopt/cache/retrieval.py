@@ -77,7 +77,8 @@ class CachedRetriever(Closing):
     Questions are the same when `normalise` makes them the same. A result is found again only with
     the same ``corpus_version`` and the same ``settings``: whatever else is served is a miss, also
     in a file written years ago or by another process. Results in which a stage had failed are not
-    kept. A cache that fails costs a search, never a question.
+    kept, nor those with chunks that a `Tighten` shortened. A cache that fails costs a search, never
+    a question.
 
     Args:
         retriever: finds the chunks on a miss.
@@ -190,7 +191,7 @@ class CachedRetriever(Closing):
         ms = _ms(begin)
         found = self.retriever.retrieve(question, vector)
         begin = perf_counter()
-        if not failure and not any(stage.failed for stage in found.stages):
+        if not failure and _whole(found):
             failure = self._remember(question, found, scope)
         stage = Stage(name=_STAGE, ms=ms + _ms(begin), note=failure or "miss", failed=bool(failure))
         return replace(found, stages=(stage, *found.stages))
@@ -358,6 +359,12 @@ class _Entries(ExactCache):
 
 
 _MISSHAPEN = (KeyError, IndexError, TypeError, ValueError)
+
+
+def _whole(found: Retrieved) -> bool:
+    """Whether the hits say it all: no stage had failed, and no chunk was shortened."""
+    shortened = found.tightened is not None and found.tightened.is_compressed
+    return not shortened and not any(stage.failed for stage in found.stages)
 
 
 def _key(hit: Hit) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from ragopt.cli.demo import demo
 from ragopt.cli.diff import diff
 from ragopt.cli.index import index
 from ragopt.cli.report import report
+from ragopt.cli.rerank import rerank
 from ragopt.cli.savings import savings
 from ragopt.errors import BackendMissing, InputError, RagoptError, UnknownPrice
 
@@ -37,6 +38,7 @@ app.command()(demo)
 app.command()(savings)
 app.add_typer(index)
 app.add_typer(cache)
+app.add_typer(rerank)
 app.add_typer(bench)
 app.command()(diff)
 app.command()(report)

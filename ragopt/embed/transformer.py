@@ -13,7 +13,7 @@ from ragopt.embed.base import unit_rows
 from ragopt.errors import BackendMissing, InputError
 from ragopt.quality import data_hash
 
-__all__ = ["SentenceTransformerEmbedder"]
+__all__ = ["SentenceTransformerEmbedder", "model_identity"]
 
 _MODEL_FILES = frozenset({".bin", ".json", ".model", ".safetensors", ".txt"})
 
@@ -59,7 +59,7 @@ class SentenceTransformerEmbedder:
                 "name that can be downloaded or is cached, or a folder with a saved model"
             ) from error
         self.dim = int(self.embed_batch(["dimension"]).shape[1])
-        self.id = f"sentence-transformers:{_identity(self._name, revision)}"
+        self.id = f"sentence-transformers:{model_identity(self._name, revision)}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (n, dim), rows of length one; longer texts are cut at the model's limit."""
@@ -78,7 +78,7 @@ class SentenceTransformerEmbedder:
         return f"SentenceTransformerEmbedder({self._name!r}, dim={self.dim})"
 
 
-def _identity(name: str, revision: str | None) -> str:
+def model_identity(name: str, revision: str | None) -> str:
     """Name and revision; for a local folder its last part and a hash of what it holds.
 
     Weights are read in full (some 1 GB/s): two trainings of one model differ in nothing else.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,9 +16,9 @@ from numpy.typing import ArrayLike
 
 from ragopt.cache.checks import is_number
 from ragopt.cache.policies.base import Candidate, Decision
-from ragopt.cache.policies.form import reading, write_form
 from ragopt.cache.policies.verifier import Verifier
 from ragopt.errors import InputError
+from ragopt.form import read_form, reading, write_form
 from ragopt.quality import Certificate, Floor, binomial_upper
 
 __all__ = ["Calibrated", "Step", "certified_steps", "fewest_hits"]
@@ -355,10 +354,7 @@ class Calibrated:
         Raises:
             InputError: there is no such file, or it is none of these.
         """
-        try:
-            content = json.loads(Path(path).read_bytes())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: no calibrated policy can be read ({error})") from error
+        content = read_form(path, "calibrated policy")
         try:
             return cls.from_dict(content)
         except InputError as error:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.cache.policies.features import FEATURES, pair_features
-from ragopt.cache.policies.form import reading, write_form
 from ragopt.cache.policies.wording import WORD_FEATURES, WordWeights, cross_fitted
 from ragopt.errors import InputError
+from ragopt.form import reading, write_form
 
 __all__ = ["Verifier", "fit_verifier"]
 

@@ -1,4 +1,4 @@
-"""What the JSON forms of policies share: kind and version, clear errors, whole files."""
+"""What JSON forms of fitted things share: kind and version, clear errors, whole files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ragopt.errors import InputError
 from ragopt.storage import atomic_write
 
-__all__ = ["reading", "write_form"]
+__all__ = ["read_form", "reading", "write_form"]
 
 
 @contextmanager
@@ -52,3 +52,19 @@ def write_form(path: Path | str, content: dict[str, Any]) -> None:
         StorageError: the file cannot be written.
     """
     atomic_write(Path(path), json.dumps(content, indent=1).encode())
+
+
+def read_form(path: Path | str, what: str) -> Any:
+    """JSON values of a file.
+
+    Args:
+        path: of the file.
+        what: it should hold, for the message.
+
+    Raises:
+        InputError: there is no such file, or it holds no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no {what} can be read ({error})") from error
