@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ragopt.answer import Answer, Source
 from ragopt.billing import Billing
 from ragopt.compress.base import Compressed, Compressor, check_request, unchanged
+from ragopt.compress.break_even import BreakEvenGate
 from ragopt.cost.model_prices import Usage, to_decimal
 from ragopt.errors import InputError
 from ragopt.llm.base import (
@@ -109,7 +110,8 @@ class Pipeline:
         retriever: finds the chunks.
         llm: any callable from messages to a `ragopt.llm.Completion` or a string, synchronous or
             asynchronous.
-        compressor: shortens the context; none by default.
+        compressor: shortens the context; none by default. Once one that costs money has spent more
+            than it saved at the prices of ``billing`` it is left out, which its stage then says.
         max_context_tokens: budget for the compressor, 1 or more; it decides itself by default.
         cache: serves answers given before; none by default.
         billing: prices and ledger; tokens are counted but not priced by default.
@@ -159,6 +161,8 @@ class Pipeline:
         self.system_prompt = system_prompt
         self.failures: Counter[str] = Counter()
         self._scope = self._default_scope()
+        price = self.billing.price
+        self._gate = BreakEvenGate(price) if price is not None and compressor is not None else None
         self._counting = threading.Lock()
 
     def ask(self, question: str, *, scope: Scope | None = None) -> Answer:
@@ -270,6 +274,17 @@ class Pipeline:
         compressor = self.compressor
         if compressor is None:
             return unchanged(hits, count, "no compressor")
+        gate = self._gate
+        why = gate and gate.reason(
+            compressor, lambda: self._rendered_tokens(hits), self.max_context_tokens
+        )
+        if why:
+            whole = unchanged(hits, count, why)
+            tokens = whole.tokens_before
+            stages.append(
+                Stage(name="compress", ms=0.0, tokens_before=tokens, tokens_after=tokens, note=why)
+            )
+            return whole
         compressed, stage = self._guarded(
             "compress",
             lambda: _checked(
@@ -279,6 +294,8 @@ class Pipeline:
         if compressed is None:
             stages.append(stage)
             return unchanged(hits, count, "the compressor failed")
+        if gate is not None:
+            gate.observe(compressed, stage.ms)
         stages.append(
             replace(
                 stage,
@@ -298,6 +315,8 @@ class Pipeline:
         usage, method = self.billing.usage_of(prepared.messages, completion)
         stages = [*prepared.stages, Stage(name="llm", ms=ms, note=completion.model)]
         cost, saved = self._priced(usage, prepared.tokens_spared, stages)
+        spent = prepared.context.cost_usd
+        cost, saved = cost + spent, saved - spent
         answer = Answer(
             text=completion.text,
             sources=tuple(
