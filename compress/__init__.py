@@ -1,5 +1,6 @@
 """Prompt compression: shorter contexts that keep numbers, links and code as the source has them."""
 
+from ragopt.compress.auto import AutoBudget, LabelledQuery
 from ragopt.compress.base import Compressed, CompressedChunk, Compressor, CountTokens, Span
 from ragopt.compress.break_even import BreakEven, BreakEvenGate, break_even
 from ragopt.compress.dedup import Dedup
@@ -12,6 +13,7 @@ from ragopt.compress.summarize import Summarize
 from ragopt.compress.truncate import RandomSentences, Truncate
 
 __all__ = [
+    "AutoBudget",
     "BreakEven",
     "BreakEvenGate",
     "Compressed",
@@ -22,6 +24,7 @@ __all__ = [
     "Extractive",
     "ExtractiveOptions",
     "LLMLinguaCompressor",
+    "LabelledQuery",
     "RandomSentences",
     "Segment",
     "Span",

@@ -17,8 +17,8 @@ from ragopt.llm import Completion, Message
 
 TEXTS = (
     (
-        "The bucket Cedar keeps its objects for 30 days, and all of its owners are told by mail when "
-        "an object is about to go. See https://example.org/cedar for more about that."
+        "The bucket Cedar keeps its objects for 30 days, and all of its owners are told by mail "
+        "when an object is about to go. See https://example.org/cedar for more about that."
     ),
     (
         "The bucket Maple keeps its objects for 1,273 days, which is longer than any other bucket, "

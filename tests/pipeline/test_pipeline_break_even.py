@@ -36,7 +36,7 @@ def test_what_the_compressor_spent_is_part_of_the_cost(
         pipeline = Pipeline(fixed(TEXTS, TEXTS), model, compressor=Dear(), billing=billing)
         answer = pipeline.ask("How long?")
         assert answer.cost == Decimal("0.00028") + DEAR
-        assert ledger.total().usd == answer.cost
+        assert ledger.total()[0].usd == answer.cost
     assert answer.saved < 0
 
 
