@@ -6,6 +6,13 @@ from ragopt.compress.break_even import BreakEven, BreakEvenGate, break_even
 from ragopt.compress.dedup import Dedup
 from ragopt.compress.extractive import Extractive, ExtractiveOptions
 from ragopt.compress.lingua import LLMLinguaCompressor
+from ragopt.compress.prefix import (
+    PrefixChange,
+    PrefixLayout,
+    PrefixPrompt,
+    PromptPart,
+    stable_json,
+)
 from ragopt.compress.prune import StopwordPruner
 from ragopt.compress.score import Weights
 from ragopt.compress.segment import Segment, segment
@@ -25,6 +32,10 @@ __all__ = [
     "ExtractiveOptions",
     "LLMLinguaCompressor",
     "LabelledQuery",
+    "PrefixChange",
+    "PrefixLayout",
+    "PrefixPrompt",
+    "PromptPart",
     "RandomSentences",
     "Segment",
     "Span",
@@ -34,4 +45,5 @@ __all__ = [
     "Weights",
     "break_even",
     "segment",
+    "stable_json",
 ]
