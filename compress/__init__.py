@@ -6,6 +6,7 @@ from ragopt.compress.break_even import BreakEven, BreakEvenGate, break_even
 from ragopt.compress.dedup import Dedup
 from ragopt.compress.extractive import Extractive, ExtractiveOptions
 from ragopt.compress.lingua import LLMLinguaCompressor
+from ragopt.compress.lint import Finding, LintReport, PromptLint
 from ragopt.compress.prefix import (
     PrefixChange,
     PrefixLayout,
@@ -30,11 +31,14 @@ __all__ = [
     "Dedup",
     "Extractive",
     "ExtractiveOptions",
+    "Finding",
     "LLMLinguaCompressor",
     "LabelledQuery",
+    "LintReport",
     "PrefixChange",
     "PrefixLayout",
     "PrefixPrompt",
+    "PromptLint",
     "PromptPart",
     "RandomSentences",
     "Segment",
