@@ -86,8 +86,10 @@ _OPENERS = (
     r"it is (?:very |extremely )?(?:important|essential|crucial) (?:to note |to remember )?that",
     r"(?:i would like you|i want you|i'd like you|you are (?:asked|required|expected)) to",
     r"your (?:task|job|goal) is to",
-    r"(?:please )?make sure (?:to"
-    r"|(?:that )?you(?! (?:are|were|have|can|will|may|do|should|must)\b))",
+    (
+        r"(?:please )?make sure (?:to"
+        r"|(?:that )?you(?! (?:are|were|have|can|will|may|do|should|must)\b))"
+    ),
     r"(?:please )?be sure to",
     r"please",
 )
