@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ragopt.compress.base import Compressed, Compressor
-from ragopt.errors import InputError, UnknownPrice
+from ragopt.errors import InputError, RagoptError
 
 if TYPE_CHECKING:
     from ragopt.cost.model_prices import ModelPrice
@@ -174,7 +174,7 @@ class BreakEvenGate:
         """Take note of a call; what cannot be priced is passed over."""
         try:
             found = break_even(result, self.price, ms=ms, usd_per_hour=self.usd_per_hour)
-        except UnknownPrice:
+        except RagoptError:
             return
         with self._lock:
             self._calls += 1
@@ -187,7 +187,7 @@ class BreakEvenGate:
         try:
             costs = expected(tokens, max_tokens)
             most = self.price.cost(Usage(input=tokens))
-        except UnknownPrice:
+        except Exception:  # noqa: BLE001 - a forecast that fails must not fail the question
             return None
         if costs <= most:
             return None

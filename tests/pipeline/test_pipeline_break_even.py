@@ -108,3 +108,13 @@ def test_without_prices_nothing_is_left_out(fixed, new_model, words) -> None:
     answers = [pipeline.ask("How long?") for _ in range(10)]
     assert answers[-1].context.skipped_reason is None
     assert answers[-1].cost == DEAR
+
+
+def test_a_forecast_that_fails_does_not_fail_the_question(fixed, new_model, sheet, words) -> None:
+    class Unsure(Dear):
+        def expected_usd(self, tokens: int, max_tokens: int | None) -> Decimal:
+            raise RuntimeError("no idea")
+
+    billing = Billing("m", prices=sheet, counter=words)
+    pipeline = Pipeline(fixed(TEXTS, TEXTS), new_model(), compressor=Unsure(), billing=billing)
+    assert pipeline.ask("How long?").context.skipped_reason is None
