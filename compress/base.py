@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
 from ragopt.chunk import Chunk, Hit
@@ -77,6 +78,9 @@ class Compressed:
         tokens_before: tokens of all hits rendered in the same way.
         tokens_after: tokens of ``text``.
         skipped_reason: why nothing was compressed; ``None`` when something was.
+        cost_usd: US dollars that the compressor spent on a model, also where its work was then
+            thrown away; 0 for one that asks no priced model.
+        ms: milliseconds that it waited for its model; 0 for one without.
     """
 
     chunks: tuple[CompressedChunk, ...]
@@ -84,6 +88,8 @@ class Compressed:
     tokens_before: int
     tokens_after: int
     skipped_reason: str | None = None
+    cost_usd: Decimal = Decimal(0)
+    ms: float = field(default=0.0, compare=False)
 
     @property
     def spans(self) -> tuple[Span, ...]:

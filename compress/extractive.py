@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -145,6 +145,16 @@ class Extractive:
             saved = f"{result.tokens_saved} of {tokens_before} tokens"
             return unchanged(hits, count, f"only {saved} would be saved")
         return result
+
+    def at_score(self, query: str, hits: Sequence[Hit], keep_score: float) -> Compressed:
+        """`compress` without a budget, with another ``keep_score`` and whatever it gains.
+
+        Raises:
+            InputError: ``keep_score`` outside [0, 1), or as `compress`.
+        """
+        options = replace(self.options, keep_score=keep_score, keep_ratio=1.0, min_gain=0.0)
+        other = Extractive(options, count=self._count, embedder=self._embedder)
+        return other.compress(query, hits)
 
     def __repr__(self) -> str:
         return f"Extractive({self.options!r})"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ragopt.compress.blocks import JSON_OPENS, Block, BlockKind, JsonFinder, scan_blocks
 from ragopt.compress.sentences import Region, Regions, protected_regions, sentence_spans
 
-__all__ = ["Segment", "segment"]
+__all__ = ["Segment", "inline_json", "segment"]
 
 # An item longer than this is cut into sentences, the first of which carries its marker.
 _LONG_ITEM_CHARS = 500
@@ -114,11 +114,12 @@ def _protected(text: str) -> Regions:
     """What no sentence boundary may fall into, JSON inside a line included."""
     regions = protected_regions(text)
     if "{" in text or "[" in text:
-        regions.extend(_inline_json(text))
+        regions.extend(inline_json(text))
     return Regions(regions)
 
 
-def _inline_json(text: str) -> Iterator[Region]:
+def inline_json(text: str) -> Iterator[Region]:
+    """JSON arrays and objects anywhere in a text, outermost ones, in order."""
     finder = JsonFinder(text)
     at = 0
     while (opening := JSON_OPENS.search(text, at)) is not None:

@@ -31,6 +31,7 @@ from ragopt.compress.base import (
     unchanged,
     whole_span,
 )
+from ragopt.compress.break_even import BreakEvenGate
 from ragopt.cost.model_prices import Usage, to_decimal
 from ragopt.errors import InputError
 from ragopt.llm.base import (
@@ -155,7 +156,8 @@ class Pipeline:
         llm: any callable from messages to a `ragopt.llm.Completion` or a string, synchronous or
             asynchronous.
         compressor: shortens the context; none by default. What the retriever's `Tighten` has
-            shortened to fit its budget is not shortened again.
+            shortened to fit its budget is not shortened again. Once one that costs money has spent
+            more than it saved at the prices of ``billing`` it is left out, which its stage says.
         max_context_tokens: budget for the compressor, 1 or more; it decides itself by default.
         cache: serves answers given before; none by default.
         recheck: serves them only where what is retrieved now supports them; not checked by default.
@@ -212,6 +214,8 @@ class Pipeline:
         self.system_prompt = system_prompt
         self.failures: Counter[str] = Counter()
         self._scope = self._default_scope()
+        price = self.billing.price
+        self._gate = BreakEvenGate(price) if price is not None and compressor is not None else None
         self._counting = threading.Lock()
 
     def ask(self, question: str, *, scope: Scope | None = None) -> Answer:
@@ -352,6 +356,17 @@ class Pipeline:
         compressor = self.compressor
         if compressor is None:
             return unchanged(hits, count, "no compressor")
+        gate = self._gate
+        why = gate and gate.reason(
+            compressor, lambda: self._rendered_tokens(hits), self.max_context_tokens
+        )
+        if why:
+            whole = unchanged(hits, count, why)
+            tokens = whole.tokens_before
+            stages.append(
+                Stage(name="compress", ms=0.0, tokens_before=tokens, tokens_after=tokens, note=why)
+            )
+            return whole
         compressed, stage = self._guarded(
             "compress",
             lambda: _checked(
@@ -361,6 +376,8 @@ class Pipeline:
         if compressed is None:
             stages.append(stage)
             return unchanged(hits, count, "the compressor failed")
+        if gate is not None:
+            gate.observe(compressed, stage.ms)
         stages.append(
             replace(
                 stage,
@@ -380,6 +397,8 @@ class Pipeline:
         usage, method = self.billing.usage_of(prepared.messages, completion)
         stages = [*prepared.stages, Stage(name="llm", ms=ms, note=completion.model)]
         cost, saved = self._priced(usage, prepared.tokens_spared, stages)
+        spent = prepared.context.cost_usd
+        cost, saved = cost + spent, saved - spent
         answer = Answer(
             text=completion.text,
             sources=tuple(

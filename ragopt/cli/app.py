@@ -13,6 +13,7 @@ import ragopt
 from ragopt.cli.bench import bench
 from ragopt.cli.cache import cache
 from ragopt.cli.common import Interrupted, message
+from ragopt.cli.compress import compress
 from ragopt.cli.demo import demo
 from ragopt.cli.diff import diff
 from ragopt.cli.index import index
@@ -39,6 +40,7 @@ app.command()(savings)
 app.add_typer(index)
 app.add_typer(cache)
 app.add_typer(rerank)
+app.add_typer(compress)
 app.add_typer(bench)
 app.command()(diff)
 app.command()(report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from context_bench_made import made_contexts, made_retrieval
+from tiny_models import save_causal, save_token_classifier, save_tokenizer
 
 from ragopt.benchmarks.context import (
     CompressBenchOptions,
@@ -75,21 +75,13 @@ def _pairs_tokenizer() -> Any:
     return tokenizer
 
 
-def _save_tokenizer(tokenizer: Any, folder: Path, **marks: str) -> int:
-    from transformers import PreTrainedTokenizerFast
-
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **marks)
-    made.save_pretrained(folder)
-    return len(made)
-
-
 @pytest.fixture(scope="module")
 def cross_encoder(folder: Path) -> Path:
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
     path = folder / "tiny-cross-encoder"
-    size = _save_tokenizer(
+    size = save_tokenizer(
         _pairs_tokenizer(),
         path,
         unk_token="[UNK]",
@@ -115,80 +107,12 @@ def cross_encoder(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def causal(folder: Path) -> Path:
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    path = folder / "tiny-gpt2"
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    end = "<|endoftext|>"
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=[end],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*TEXTS, QUERY], trainer)
-    size = _save_tokenizer(tokenizer, path, bos_token=end, eos_token=end, unk_token=end)
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=size,
-        n_positions=2048,
-        n_embd=16,
-        n_layer=1,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    GPT2LMHeadModel(config).save_pretrained(path)
-    return path
+    return save_causal(folder / "tiny-gpt2", [*TEXTS, QUERY])
 
 
 @pytest.fixture(scope="module")
 def classifier(folder: Path) -> Path:
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import XLMRobertaConfig, XLMRobertaForTokenClassification
-
-    path = folder / "tiny-xlm-roberta-large"
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=400,
-        unk_token="<unk>",
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        initial_alphabet=list(string.printable.strip()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*TEXTS, QUERY], trainer)
-    size = _save_tokenizer(
-        tokenizer,
-        path,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
-        cls_token="<s>",
-        sep_token="</s>",
-        mask_token="<mask>",
-    )
-    torch.manual_seed(0)
-    config = XLMRobertaConfig(
-        vocab_size=size,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=520,
-        num_labels=2,
-        pad_token_id=1,
-        initializer_range=0.5,
-    )
-    XLMRobertaForTokenClassification(config).save_pretrained(path)
-    return path
+    return save_token_classifier(folder / "tiny-xlm-roberta-large", [*TEXTS, QUERY])
 
 
 # --------------------------------------------------------------------------------------- scorers
@@ -238,7 +162,7 @@ def test_flashrank_runs_an_onnx_model(folder: Path) -> None:
     pytest.importorskip("flashrank", reason="flashrank is not installed")
     pytest.importorskip("onnx", reason="onnx, which writes the test's model, is not installed")
     path = folder / "ms-marco-TinyBERT-L-2-v2"
-    _save_tokenizer(_pairs_tokenizer(), path, unk_token="[UNK]", pad_token="[PAD]")
+    save_tokenizer(_pairs_tokenizer(), path, unk_token="[UNK]", pad_token="[PAD]")
     (path / "config.json").write_text(json.dumps({"pad_token_id": 0}))
     (path / "special_tokens_map.json").write_text(json.dumps({"pad_token": "[PAD]"}))
     _write_onnx(path / "flashrank-TinyBERT-L-2-v2.onnx")
