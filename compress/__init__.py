@@ -1,6 +1,6 @@
 """Prompt compression: shorter contexts that keep numbers, links and code as the source has them."""
 
-from ragopt.compress.auto import AutoBudget, LabelledQuery
+from ragopt.compress.auto import AutoBudget, LabelledContext
 from ragopt.compress.base import Compressed, CompressedChunk, Compressor, CountTokens, Span
 from ragopt.compress.break_even import BreakEven, BreakEvenGate, break_even
 from ragopt.compress.dedup import Dedup
@@ -33,7 +33,7 @@ __all__ = [
     "ExtractiveOptions",
     "Finding",
     "LLMLinguaCompressor",
-    "LabelledQuery",
+    "LabelledContext",
     "LintReport",
     "PrefixChange",
     "PrefixLayout",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,14 +25,17 @@ from ragopt.compress.base import (
 from ragopt.compress.extractive import Extractive
 from ragopt.compress.layout import Layout
 from ragopt.errors import InputError
+from ragopt.form import read_form, reading, write_form
 from ragopt.quality import Certificate, Floor, certify_mean, conformal_quantile, data_hash
-from ragopt.storage import atomic_write
 
-__all__ = ["AutoBudget", "LabelledQuery"]
+__all__ = ["AutoBudget", "LabelledContext"]
 
 Profile = Literal["ratio", "score"]
 
-FORMAT = "ragopt auto budget 1"
+_KIND = "ragopt auto budget"
+_VERSION = 1
+_WHAT = "auto budget"
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 METRIC = "queries with all evidence kept"
 # Shares of the tokens that came in, and of the best segment's score; the most generous last.
 RATIOS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -42,7 +45,7 @@ _LEAST_LABELLED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledQuery:
+class LabelledContext:
     """A query, what was found for it, and which of it the answer rests on.
 
     Args:
@@ -143,7 +146,7 @@ class AutoBudget:
     def fit(
         cls,
         compressor: Compressor,
-        labelled: Sequence[LabelledQuery],
+        labelled: Sequence[LabelledContext],
         *,
         floor: Floor | float,
         profiles: Sequence[Profile] | None = None,
@@ -222,15 +225,16 @@ class AutoBudget:
         Raises:
             StorageError: the file cannot be written; a former one still stands.
         """
-        fields = {
-            "format": FORMAT,
-            "compressor": type(self.compressor).__name__,
+        content = {
+            "kind": _KIND,
+            "version": _VERSION,
+            "compressor": _settings(self.compressor),
             "profile": self.profile,
             "setting": self.setting,
             "mean_ratio": self.mean_ratio,
             "certificate": self.certificate.to_dict(),
         }
-        atomic_write(Path(path), (json.dumps(fields, indent=1) + "\n").encode())
+        write_form(path, content)
 
     @classmethod
     def load(
@@ -246,18 +250,26 @@ class AutoBudget:
         Raises:
             InputError: no such file, not one of `save`, or fitted for another compressor.
         """
-        fields = _read(Path(path))
-        kind = type(compressor).__name__
-        if fields["compressor"] != kind:
-            raise InputError(f"{path}: fitted for {fields['compressor']}, not for {kind}; fit it")
-        return cls(
-            compressor,
-            profile=fields["profile"],
-            setting=fields["setting"],
-            certificate=Certificate.from_dict(fields["certificate"]),
-            mean_ratio=fields["mean_ratio"],
-            count=count,
-        )
+        content = read_form(path, _WHAT)
+        try:
+            return cls._of(content, compressor, count)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    @classmethod
+    def _of(cls, content: Any, compressor: Compressor, count: CountTokens | None) -> AutoBudget:
+        with reading(content, kind=_KIND, version=_VERSION, what=_WHAT, remedy="fit it again"):
+            own, given = content["compressor"], _settings(compressor)
+            if own != given:
+                raise InputError(f"fitted for {own}, not for {given}; fit it for that one")
+            return cls(
+                compressor,
+                profile=content["profile"],
+                setting=float(content["setting"]),
+                certificate=Certificate.from_dict(content["certificate"]),
+                mean_ratio=float(content["mean_ratio"]),
+                count=count,
+            )
 
     def __repr__(self) -> str:
         return f"AutoBudget({self.compressor!r}, {self.profile}={self.setting:g})"
@@ -284,7 +296,7 @@ def _applied(compressor: Compressor, profile: Profile, count: CountTokens | None
 def _fit_profile(
     compressor: Compressor,
     profile: Profile,
-    labelled: Sequence[LabelledQuery],
+    labelled: Sequence[LabelledContext],
     floor: float,
     count: CountTokens | None,
 ) -> tuple[float, int, Profile]:
@@ -307,7 +319,7 @@ def _fit_profile(
 
 
 def _proven(
-    apply: _Apply, settings: Sequence[float], labelled: Sequence[LabelledQuery], floor: Floor
+    apply: _Apply, settings: Sequence[float], labelled: Sequence[LabelledContext], floor: Floor
 ) -> tuple[float, Certificate, float]:
     """The tightest setting that is certified with all more generous ones, and its mean ratio.
 
@@ -341,7 +353,7 @@ def _checked_floor(floor: Floor | float) -> Floor:
     return wanted
 
 
-def _hash(labelled: Sequence[LabelledQuery]) -> str:
+def _hash(labelled: Sequence[LabelledContext]) -> str:
     parts: list[str] = []
     for one in labelled:
         parts.append(one.query)
@@ -350,14 +362,6 @@ def _hash(labelled: Sequence[LabelledQuery]) -> str:
     return data_hash(*(part.encode("utf-8", "surrogatepass") for part in parts))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); expected a file of save()") from error
-    names = {"format", "compressor", "profile", "setting", "mean_ratio", "certificate"}
-    if not isinstance(fields, dict) or fields.get("format") != FORMAT or names - set(fields):
-        raise InputError(f"{path} holds no {FORMAT!r}; expected a file of save()")
-    if not isinstance(fields["setting"], float | int) or isinstance(fields["setting"], bool):
-        raise InputError(f"{path}: setting={fields['setting']!r}, expected a number")
-    return fields
+def _settings(compressor: Compressor) -> str:
+    """What a compressor is and how it is set; addresses, which change, left out."""
+    return _ADDRESS.sub("", repr(compressor))
