@@ -62,6 +62,9 @@ class _Control(ABC):
         packer.fill(order, stop_at_misfit=self._stop_at_misfit)
         return packer.result()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(keep_ratio={self.keep_ratio:g})"
+
     @abstractmethod
     def _order(self, query: str, segments: int) -> list[int]:
         """Numbers of all segments, the first wanted first."""
@@ -95,6 +98,9 @@ class RandomSentences(_Control):
     ) -> None:
         super().__init__(keep_ratio=keep_ratio, count=count)
         self.seed = seed
+
+    def __repr__(self) -> str:
+        return f"RandomSentences(seed={self.seed}, keep_ratio={self.keep_ratio:g})"
 
     def _order(self, query: str, segments: int) -> list[int]:
         order = list(range(segments))
