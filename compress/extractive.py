@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from ragopt.compress.base import (
 )
 from ragopt.compress.duplicates import NearDuplicates, opens_with_reference
 from ragopt.compress.layout import Layout
+from ragopt.compress.learned import SegmentScorer, default_scorer
 from ragopt.compress.pack import Packer
 from ragopt.compress.score import FloatArray, Weights, lexical_scores
 from ragopt.errors import InputError
@@ -49,7 +50,9 @@ class ExtractiveOptions:
             with "He" or "However"; 0 to 1.
         near_duplicate: share of shingles that makes a sentence a repetition; above 0, at
             most 1.
-        weights: how much each signal of the score counts.
+        weights: hand-set weights of the signals to score with; ``None`` (the default) scores with
+            the fitted `ragopt.compress.learned.SegmentScorer` or, with an embedder, which that
+            one was not fitted with, by the default `Weights`.
     """
 
     keep_score: float = 0.2
@@ -57,7 +60,7 @@ class ExtractiveOptions:
     min_gain: float = 0.1
     closure_share: float = 0.1
     near_duplicate: float = 0.85
-    weights: Weights = field(default_factory=Weights)
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         for name in ("keep_ratio", "near_duplicate"):
@@ -73,9 +76,11 @@ class ExtractiveOptions:
 class Extractive:
     r"""Keeps the segments of the hits that matter for the query, word for word.
 
-    No model. All segments of all hits are scored jointly (`ragopt.compress.score`), the best
-    are taken while they fit, and stand in the result in their source order. Numbers, code, JSON,
-    table rows and negated clauses come out as they went in or not at all.
+    No language model. All segments of all hits are scored jointly, from the words that they
+    share with the query and each other (`ragopt.compress.score`), by a scorer that was fitted on
+    labelled evidence (`ragopt.compress.learned`). The best are taken while they fit, and stand in
+    the result in their source order. Numbers, code, JSON, table rows and negated clauses come out
+    as they went in or not at all.
 
     Nothing is compressed, and `Compressed.skipped_reason` says why, when the query shares no
     word with the hits, when they are within the budget as they are, and when too little would
@@ -85,7 +90,8 @@ class Extractive:
     Args:
         options: settings.
         count: token counter; by default ragopt's estimate.
-        embedder: adds the cosine similarity of query and segment to the score.
+        embedder: adds the cosine similarity of query and segment to the hand-set score.
+        scorer: instead of the one that ships; excludes weights and an embedder.
 
     Example::
 
@@ -99,10 +105,17 @@ class Extractive:
         *,
         count: CountTokens | None = None,
         embedder: _Embeds | None = None,
+        scorer: SegmentScorer | None = None,
     ) -> None:
         self.options = options or ExtractiveOptions()
+        if scorer is not None and (self.options.weights is not None or embedder is not None):
+            raise InputError(
+                f"scorer={scorer!r} with weights or an embedder: expected one way to score; "
+                "leave out either"
+            )
         self._count = count
         self._embedder = embedder
+        self._scorer = self._given = scorer
 
     def compress(
         self, query: str, hits: Sequence[Hit], *, max_tokens: int | None = None
@@ -153,14 +166,21 @@ class Extractive:
             InputError: ``keep_score`` outside [0, 1), or as `compress`.
         """
         options = replace(self.options, keep_score=keep_score, keep_ratio=1.0, min_gain=0.0)
-        other = Extractive(options, count=self._count, embedder=self._embedder)
+        other = Extractive(
+            options, count=self._count, embedder=self._embedder, scorer=self._scorer
+        )
         return other.compress(query, hits)
 
     def __repr__(self) -> str:
-        return f"Extractive({self.options!r})"
+        scorer = "" if self._given is None else f", scorer={self._given!r}"
+        return f"Extractive({self.options!r}{scorer})"
 
     def _scores(self, query: str, layout: Layout) -> FloatArray | None:
         weights = self.options.weights
+        if weights is None and self._embedder is None:
+            scorer = self._scorer = self._scorer or default_scorer()
+            return scorer.scores(query, layout)
+        weights = weights or Weights()
         scores = lexical_scores(query, layout, weights)
         if self._embedder is None:
             return scores

@@ -18,6 +18,7 @@ _DOUBT = 1.15
 _SLACK_TOKENS = 4
 _GREAT_DOUBT = 2.0
 _MOST_NEAR_MISSES = 8
+_WHOLE = -1
 
 
 @dataclass(slots=True)
@@ -153,13 +154,17 @@ class Packer:
 
     def _density(self, chunk: int) -> float:
         """Tokens per character: of the whole context, or of a chunk in another script."""
-        key = -1 if self.layout.chunks[chunk].text.isascii() else chunk
-        density = self._densities.get(key)
+        density = self._densities.get(chunk)
         if density is None:
-            text = self.layout.full_text() if key < 0 else self.layout.chunks[chunk].text
-            tokens = self.tokens_before if key < 0 else self.count(text)
-            density = self._densities[key] = tokens / len(text)
+            text = self.layout.chunks[chunk].text
+            density = self._whole_density() if text.isascii() else self.count(text) / len(text)
+            self._densities[chunk] = density
         return density
+
+    def _whole_density(self) -> float:
+        if _WHOLE not in self._densities:
+            self._densities[_WHOLE] = self.tokens_before / len(self.layout.full_text())
+        return self._densities[_WHOLE]
 
     def _count_taken(self) -> int:
         if self._exact is None:

@@ -21,7 +21,7 @@ from ragopt.compress.layout import Layout
 from ragopt.compress.terms import STOP_WORDS, query_terms, word_terms, words
 from ragopt.errors import InputError
 
-__all__ = ["Weights", "lexical_scores"]
+__all__ = ["Signals", "Weights", "lexical_scores", "lexical_signals", "weighted_scores"]
 
 FloatArray = NDArray[np.float64]
 
@@ -80,6 +80,35 @@ class Weights:
                 raise InputError(f"{name}={getattr(self, name)!r}: expected a share from 0 to 1")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """What is known of the segments and chunks of a layout for one query.
+
+    Args:
+        found: (n, terms) how often each term of the query stands in each segment and its lead.
+        titles: (chunks, terms) how often each stands in each title.
+        lengths: (n,) terms of each segment.
+        title_lengths: (chunks,) terms of each title.
+        chunk_of: (n,) number of each segment's chunk.
+        positions: (n,) place of each segment in its chunk.
+        own: (n,) BM25 of each segment under its title, over the largest.
+        whole: (chunks,) BM25 of each chunk, over the largest.
+        base: (n,) weighted sum of the above and the place.
+        lent: (n,) what bridges lend, before their weight.
+    """
+
+    found: FloatArray
+    titles: FloatArray
+    lengths: FloatArray
+    title_lengths: FloatArray
+    chunk_of: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    own: FloatArray
+    whole: FloatArray
+    base: FloatArray
+    lent: FloatArray
+
+
 def lexical_scores(query: str, layout: Layout, weights: Weights) -> FloatArray | None:
     """Score every segment of every chunk jointly.
 
@@ -94,47 +123,52 @@ def lexical_scores(query: str, layout: Layout, weights: Weights) -> FloatArray |
 
     Cost: linear in the text, about 2 ms for 8,000 characters.
     """
-    title_words = [words(chunk.title) for chunk in layout.chunks]
-    own, whole = _bm25(query_terms(query), layout, title_words, weights)
-    if own.max() <= 0:
-        return None
-    chunk_of = np.array(layout.chunk_of)
-    positions = np.arange(len(layout)) - np.array(layout.first_of)[chunk_of]
-    base: FloatArray = (
-        own / own.max()
-        + weights.chunk * (whole / (whole.max() or 1.0))[chunk_of]
-        + weights.lead / (1 + positions)
-    )
-    if len(layout.chunks) == 1 or weights.bridge == 0:
-        return base
-    bridged: FloatArray = weights.bridge * _Bridges(query, layout).lend(base, weights)
-    return base + bridged
+    signals = lexical_signals(query, layout, weights)
+    return None if signals is None else weighted_scores(signals, weights)
 
 
-def _bm25(
-    query: Sequence[str],
-    layout: Layout,
-    title_words: Sequence[Sequence[str]],
-    weights: Weights,
-) -> tuple[FloatArray, FloatArray]:
-    """BM25 of each segment (with its title and lead) and of each chunk (with its title)."""
-    column = {term: number for number, term in enumerate(query)}
-    own, own_lengths = _frequencies(layout.words(), column)
-    titles, title_lengths = _frequencies(title_words, column)
+def weighted_scores(signals: Signals, weights: Weights) -> FloatArray:
+    """Scores of signals that were found with the same weights."""
+    scores: FloatArray = signals.base + weights.bridge * signals.lent
+    return scores
+
+
+def lexical_signals(query: str, layout: Layout, weights: Weights) -> Signals | None:
+    """The signals behind `lexical_scores`; ``None`` if the query shares no term with the layout."""
+    column = {term: number for number, term in enumerate(query_terms(query))}
+    own, lengths = _frequencies(layout.words(), column)
+    titles, title_lengths = _frequencies((words(chunk.title) for chunk in layout.chunks), column)
     chunk_of = np.array(layout.chunk_of)
     leads = np.array(layout.leads)
-    with_lead = np.where((leads >= 0)[:, None], own[leads], 0.0)
-    lead_lengths = np.where(leads >= 0, own_lengths[leads], 0.0)
+    found = own + np.where((leads >= 0)[:, None], own[leads], 0.0)
+    lead_lengths = np.where(leads >= 0, lengths[leads], 0.0)
     whole, whole_lengths = titles.copy(), title_lengths.copy()
     np.add.at(whole, chunk_of, own)
-    np.add.at(whole_lengths, chunk_of, own_lengths)
-    return (
-        _bm25_scores(
-            own + with_lead + titles[chunk_of],
-            own_lengths + lead_lengths + title_lengths[chunk_of],
-            weights,
-        ),
-        _bm25_scores(whole, whole_lengths, weights),
+    np.add.at(whole_lengths, chunk_of, lengths)
+    segment_bm25 = _bm25_scores(
+        found + titles[chunk_of], lengths + lead_lengths + title_lengths[chunk_of], weights
+    )
+    if segment_bm25.max() <= 0:
+        return None
+    chunk_bm25 = _bm25_scores(whole, whole_lengths, weights)
+    own_share = segment_bm25 / segment_bm25.max()
+    chunk_share = chunk_bm25 / (chunk_bm25.max() or 1.0)
+    positions = np.arange(len(layout)) - np.array(layout.first_of)[chunk_of]
+    base = own_share + weights.chunk * chunk_share[chunk_of] + weights.lead / (1 + positions)
+    lent = np.zeros_like(base)
+    if len(layout.chunks) > 1 and weights.bridge:
+        lent = _Bridges(query, layout).lend(base, weights)
+    return Signals(
+        found=found,
+        titles=titles,
+        lengths=lengths,
+        title_lengths=title_lengths,
+        chunk_of=chunk_of,
+        positions=positions,
+        own=own_share,
+        whole=chunk_share,
+        base=base,
+        lent=lent,
     )
 
 

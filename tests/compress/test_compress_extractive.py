@@ -78,7 +78,7 @@ def test_within_budget_passes_through() -> None:
 
 def test_small_gain_passes_through_only_without_a_hard_budget() -> None:
     text = " ".join([FACT, *FILLER])
-    options = ExtractiveOptions(keep_ratio=0.97, min_gain=0.1)
+    options = ExtractiveOptions(keep_score=0, keep_ratio=0.97, min_gain=0.1)
     soft = Extractive(options, count=count).compress("Salzach bridge", [hit(text)])
     assert soft.text == text
     assert soft.skipped_reason is not None
