@@ -166,9 +166,7 @@ class Extractive:
             InputError: ``keep_score`` outside [0, 1), or as `compress`.
         """
         options = replace(self.options, keep_score=keep_score, keep_ratio=1.0, min_gain=0.0)
-        other = Extractive(
-            options, count=self._count, embedder=self._embedder, scorer=self._scorer
-        )
+        other = Extractive(options, count=self._count, embedder=self._embedder, scorer=self._scorer)
         return other.compress(query, hits)
 
     def __repr__(self) -> str:
