@@ -40,8 +40,9 @@ class ExtractiveOptions:
     Args:
         keep_score: when the call names no budget, leave out what scores below this share of the
             best segment; 0 to below 1. The share follows the question: where one sentence
-            answers, little else stays. 0.2 (the default) took 28 % of the input tokens of 364
-            questions over the embedded corpus at the cost of 0.6 points of evidence recall.
+            answers, little else stays. Of ten chunks each for the 520 questions of the embedded
+            corpus, to which the scorer was not fitted, 0.2 (the default) left 54 % of the tokens
+            and 95.2 % of the evidence; with hand-set weights 72 % and 96.0 %.
         keep_ratio: when the call names no budget, at most this share of the tokens that came in;
             above 0, at most 1, which sets none (the default).
         min_gain: with such a budget, a smaller saving than this share leaves the context

@@ -126,10 +126,10 @@ class SegmentScorer:
     def tree_log_odds(self, features: FloatArray) -> FloatArray:
         """What the trees alone say; (n,)."""
         trees = len(self.trees)
-        right = features[:, self._columns] > self._thresholds
+        right = features.take(self._columns, axis=1) > self._thresholds
         first, left, other = right[:, :trees], right[:, trees : 2 * trees], right[:, 2 * trees :]
         leaf = 2 * first + np.where(first, other, left)
-        odds: FloatArray = self._values[leaf + _LEAVES * np.arange(trees)].sum(axis=1)
+        odds: FloatArray = self._values.take(leaf + _LEAVES * np.arange(trees)).sum(axis=1)
         return odds
 
     def __repr__(self) -> str:
