@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
-from ragopt.rerank.base import Reranker, checked_scores, convex
+from ragopt.rerank.base import Reranker, convex
+from ragopt.rerank.scores import Scores, TellingReranker, merged, quote_of, scores_of
 
 __all__ = ["ConvexReranker", "FusionReranker", "reciprocal_rank_fusion"]
 
@@ -48,7 +50,7 @@ def reciprocal_rank_fusion(
     return fused.astype(np.float32)
 
 
-class FusionReranker:
+class FusionReranker(TellingReranker):
     """Reciprocal rank fusion of several rerankers.
 
     Args:
@@ -64,16 +66,21 @@ class FusionReranker:
         self._weights = _weights(weights, len(self._rerankers))
         self._k = k
 
-    def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        """Fused scores (n,)."""
-        scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
-        return reciprocal_rank_fusion(scores, k=self._k, weights=self._weights)
+    def scored(self, query: str, chunks: Sequence[Chunk]) -> Scores:
+        """Fused scores (n,), and what the parts did."""
+        parts = [scores_of(reranker, query, chunks) for reranker in self._rerankers]
+        values = [part.values for part in parts]
+        return merged(parts, reciprocal_rank_fusion(values, k=self._k, weights=self._weights))
+
+    def quote(self, query: str, chunks: Sequence[Chunk]) -> Decimal | None:
+        """US dollars of all parts; None where one is unknown."""
+        return _sum(quote_of(reranker, query, chunks) for reranker in self._rerankers)
 
     def __repr__(self) -> str:
         return f"FusionReranker({list(self._rerankers)!r}, weights={list(self._weights)})"
 
 
-class ConvexReranker:
+class ConvexReranker(TellingReranker):
     """Weighted sum of several rerankers' scores; see `ragopt.rerank.base.convex`.
 
     Args:
@@ -87,13 +94,22 @@ class ConvexReranker:
         self._rerankers = tuple(rerankers)
         self._weights = _weights(weights, len(self._rerankers))
 
-    def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        """Weighted sums (n,)."""
-        scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
-        return convex(scores, self._weights)
+    def scored(self, query: str, chunks: Sequence[Chunk]) -> Scores:
+        """Weighted sums (n,), and what the parts did."""
+        parts = [scores_of(reranker, query, chunks) for reranker in self._rerankers]
+        return merged(parts, convex([part.values for part in parts], self._weights))
+
+    def quote(self, query: str, chunks: Sequence[Chunk]) -> Decimal | None:
+        """US dollars of all parts; None where one is unknown."""
+        return _sum(quote_of(reranker, query, chunks) for reranker in self._rerankers)
 
     def __repr__(self) -> str:
         return f"ConvexReranker({list(self._rerankers)!r}, weights={list(self._weights)})"
+
+
+def _sum(prices: Iterable[Decimal | None]) -> Decimal | None:
+    known = list(prices)
+    return None if None in known else sum((one for one in known if one is not None), Decimal(0))
 
 
 def _weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
