@@ -169,7 +169,11 @@ class MMRReranker(TellingReranker):
 def _marginal(
     relevance: NDArray[np.float32], likeness: NDArray[np.float32], trade_off: float
 ) -> NDArray[np.float32]:
-    """Marginal relevance (n,) of each item at the time it is chosen; it never rises."""
+    """Marginal relevance (n,) of each item at the time it is chosen, made to fall.
+
+    It can rise once, from the first item to one that points away from it, and stand still.
+    """
+    last = np.float32(np.inf)
     values = np.empty(len(relevance), dtype=np.float32)
     nearest = np.full(len(relevance), -np.inf, dtype=np.float32)
     left = np.ones(len(relevance), dtype=bool)
@@ -178,7 +182,7 @@ def _marginal(
         penalty = nearest if number else np.zeros_like(nearest)
         marginal = trade_off * relevance - (1 - trade_off) * penalty
         chosen = int(np.argmax(np.where(left, marginal, -np.inf)))
-        values[chosen] = marginal[chosen]
+        values[chosen] = last = min(marginal[chosen], np.nextafter(last, np.float32(-np.inf)))
         left[chosen] = False
         nearest = np.maximum(nearest, likeness[chosen])
     return values

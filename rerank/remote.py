@@ -94,6 +94,7 @@ class RemoteReranker(TellingReranker):
             retries=retries, backoff_s=backoff_s, max_backoff_s=max_backoff_s
         )
         self._litellm = import_backend("litellm", "litellm", "reranking through an API")
+        self._litellm.suppress_debug_info = True  # it prints advice with every error
         from ragopt.cost.tokens import token_counter
 
         self.model = model
@@ -297,14 +298,28 @@ class _UnusableError(Exception):
     """An answer that gives no number for each chunk; asking again would bring the same."""
 
 
-def _status(error: Exception) -> int | None:
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) else None
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what it came from: litellm's own, of status 500, hides the provider's."""
+    found: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in found:
+        found.append(one)
+        one = one.__cause__ or one.__context__
+    return found
 
 
-def _headers(error: Exception) -> dict[str, str]:
-    found = getattr(getattr(error, "response", None), "headers", None)
-    return {} if found is None else {str(name).lower(): str(found[name]) for name in found}
+def _status(error: BaseException) -> int | None:
+    """The status that came first."""
+    found = [getattr(one, "status_code", None) for one in _chain(error)]
+    return next((status for status in reversed(found) if isinstance(status, int)), None)
+
+
+def _headers(error: BaseException) -> dict[str, str]:
+    for one in reversed(_chain(error)):
+        found = getattr(getattr(one, "response", None), "headers", None)
+        if found:
+            return {str(name).lower(): str(found[name]) for name in found}
+    return {}
 
 
 def _price(model: str, prices: PriceSheet | None) -> ModelPrice | None:
