@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ragopt.chunk import Chunk, Hit
 from ragopt.compress.base import Compressor
@@ -29,7 +29,7 @@ class LangChainCompressor(BaseDocumentCompressor):
         max_tokens: of all documents together; the compressor's own budget by default.
     """
 
-    model_config = {"arbitrary_types_allowed": True}
+    model_config: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True}
 
     compressor: Compressor
     max_tokens: int | None = None

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ragopt.chunk import Chunk, Hit
 from ragopt.errors import BackendMissing
@@ -39,7 +39,7 @@ class LangChainReranker(BaseDocumentCompressor):
         cut: decides how many go on; the ten best by default.
     """
 
-    model_config = {"arbitrary_types_allowed": True}
+    model_config: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True}
 
     reranker: Reranker
     cut: Cut = FixedK(10)

@@ -315,3 +315,62 @@ def test_local_scorers_pay_and_dear_ones_by_their_quote() -> None:
     assert not when.decide(Deduplicated(Priced()), "q", chunks_of("a", "b")).pays
     with pytest.raises(InputError, match="tokens_saved"):
         WhenItPays(price=PRICE, tokens_saved=-1)
+
+
+# ----------------------------------------------------------------------------- in the retriever
+
+
+class FewVectors:
+    """An index over as many vectors as there are texts."""
+
+    dim, metric = 2, "cosine"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def search(self, queries: Any, k: int, *, where: Any = None, **knobs: int) -> Any:
+        from ragopt.indexes.base import SearchResult, SearchStats
+
+        ids = np.arange(min(k, self.count), dtype=np.int64)[None]
+        return SearchResult(ids, (1 - ids / 10).astype(np.float32), SearchStats())
+
+
+def retriever(**options: Any) -> Any:
+    from ragopt.retrieve import Retriever
+
+    chunks = chunks_of(*[f"text {number}" for number in range(6)])
+    embedder = CallableEmbedder(lambda texts: [[1.0, 0.0] for _ in texts], id="made", dim=2)
+    return Retriever(chunks=chunks, embedder=embedder, index=FewVectors(6), k=2, **options)
+
+
+def stage_of(found: Any) -> Any:
+    return next(stage for stage in found.stages if stage.name == "rerank")
+
+
+def test_a_retriever_tells_what_reranking_cost() -> None:
+    found = retriever(reranker=Priced()).retrieve("q")
+    assert [hit.chunk.id for hit in found.hits] == ["5", "4"]
+    stage = stage_of(found)
+    assert (stage.usd, stage.failed) == (Decimal("0.06"), False)
+    assert stage.note == "6 scored, 1 read in part, 1 calls, $0.06"
+
+
+def test_a_retriever_leaves_out_what_does_not_pay_and_says_so() -> None:
+    scorer = Priced()
+    when = WhenItPays(price=PRICE, tokens_saved=59_000)
+    found = retriever(reranker=scorer, pays=when, cut=None).retrieve("q")
+    assert scorer.seen == []
+    assert [hit.chunk.id for hit in found.hits] == ["0", "1"]
+    assert stage_of(found).note.startswith("left out: costs $0.06, saves $0.059000")
+    assert retriever(reranker=scorer, pays=replace(when, tokens_saved=60_000)).retrieve("q")
+    assert scorer.seen == [6]
+
+
+def test_a_reranker_that_reports_its_failure_is_a_failed_stage() -> None:
+    found = retriever(reranker=Priced(fail="busy")).retrieve("q")
+    assert [hit.chunk.id for hit in found.hits] == ["0", "1"]
+    stage = stage_of(found)
+    assert (stage.failed, stage.note, stage.usd) == (True, "busy", Decimal("0.06"))
