@@ -226,16 +226,17 @@ def _late_fused(model: str, device: str) -> Reranker:
     from ragopt.embed import SentenceTransformerEmbedder
 
     embedder = SentenceTransformerEmbedder(model, device=device)
-    parts = [LateInteraction(embedder), CosineReranker(embedder)]
+    parts: list[Reranker] = [LateInteraction(embedder), CosineReranker(embedder)]
     return ConvexReranker(parts, weights=[_LATE_WEIGHT, 1.0])
 
 
 def _llm(model: str) -> Reranker:
     """A model behind the endpoint that OPENAI_BASE_URL names, OpenAI's by default."""
     from ragopt.llm import OpenAIClient
+    from ragopt.llm.openai_request import DEFAULT_BASE_URL
 
-    given = {"base_url": os.environ["OPENAI_BASE_URL"]} if "OPENAI_BASE_URL" in os.environ else {}
-    return LLMReranker(OpenAIClient(model=model, **given))
+    base_url = os.environ.get("OPENAI_BASE_URL", DEFAULT_BASE_URL)
+    return LLMReranker(OpenAIClient(model=model, base_url=base_url))
 
 
 def _remote(model: str, variable: str) -> Reranker:
