@@ -100,6 +100,8 @@ METRICS: Mapping[str, Metric] = {
     "answer_kept_at_4x": _SHARE,
     "answer_kept_at_10x": _SHARE,
     "ms_per_query": _MS,
+    "usd_per_query": Metric("USD", "smaller", about="price"),
+    "net_usd_per_query": Metric("USD", "bigger", about="price"),
     # savings
     "usd_ratio": Metric("ratio", "smaller", about="price"),
     "input_tokens_ratio": _RATIO,

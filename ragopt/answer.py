@@ -43,8 +43,9 @@ class Answer:
         served_from: the model, or the tier of the cache.
         usage: tokens billed for this question; none for a hit.
         usage_method: who counted them: ``"provider"``, a tokenizer, or an estimate.
-        cost: US dollars billed, by the price sheet; 0 without a priced model, and when the sheet
-            lacks a rate for what was used, which a failed stage ``"price"`` then says.
+        cost: US dollars billed, by the price sheet, a reranker's included; without a priced model
+            that alone, and 0 when the sheet lacks a rate for what was used, which a failed stage
+            ``"price"`` then says.
         saved: US dollars less than the same question without cache, tight top-k and compression;
             negative where these made it dearer.
         context: what the model was given; None for a hit.

@@ -422,7 +422,9 @@ class Pipeline:
         """Cost and saving; an answer that is paid for is not lost over a rate that is missing."""
 
         def priced() -> tuple[Decimal, Decimal]:
-            cost = self.billing.usd(usage)
+            # Retrieval that is billed for, by a reranker behind an API, is a cost of the saving.
+            retrieval = sum((stage.usd for stage in stages if stage.usd is not None), _NOTHING)
+            cost = self.billing.usd(usage) + retrieval
             saved = self.billing.usd(_with_input(usage, tokens_spared)) - cost
             return cost, saved or _NOTHING  # not 0E-8
 

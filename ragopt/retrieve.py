@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,8 +21,10 @@ from ragopt.rerank import (
     Reranker,
     Tighten,
     Tightened,
+    WhenItPays,
     reciprocal_rank_fusion,
     rerank,
+    reranked,
     scorer_id,
 )
 
@@ -50,6 +53,7 @@ class Stage:
         note: what was found or decided, or why the stage did nothing.
         failed: the stage raised, was skipped, and the question went on without it.
         cached: what the stage would have done was read from a cache instead.
+        usd: US dollars billed for the stage; None where something was billed at an unknown price.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Stage:
     note: str = ""
     failed: bool = False
     cached: bool = False
+    usd: Decimal | None = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,8 @@ class Retriever:
         reranker: puts the candidates in order.
         prior_weight: of the search's own score beside the reranker's; see `ragopt.rerank.rerank`.
         cut: decides how many go on; a `Tighten` also which, in which order and form.
+        pays: reranks only the questions for which that saves at least what it costs; the first
+            ``k`` of the search go on for the others. Always by default.
         knobs: search-time knobs of the index; its tuned ones by default.
         corpus_version: names the documents; part of a cache's scope, so that answers about others
             are never served.
@@ -123,6 +130,7 @@ class Retriever:
     reranker: Reranker | None = None
     prior_weight: float = 0.0
     cut: Cut | None = None
+    pays: WhenItPays | None = None
     knobs: dict[str, int] = field(default_factory=dict)
     corpus_version: str = ""
 
@@ -189,6 +197,7 @@ class Retriever:
             "reranker": _described(self.reranker),
             "prior_weight": self.prior_weight,
             "cut": _decides(self.cut),
+            **({"pays": _described(self.pays)} if self.pays is not None else {}),
         }
 
     def embed(self, question: str) -> NDArray[np.float32]:
@@ -211,16 +220,22 @@ class Retriever:
         hits, stage = self._search(question, vector)
         stages.append(stage)
         plain, whose = tuple(hits[: self.k]), self.scorer_id
+        cut = self.cut or FixedK(self.k)
         if self.reranker is not None:
-            hits, stage = self._rerank(question, hits)
+            left_out = self._left_out(question, hits)
+            if left_out is not None:
+                cut = FixedK(self.k)  # the other one was chosen for the reranker's scores
+                stage = left_out
+            else:
+                hits, stage = self._rerank(question, hits)
             stages.append(stage)
             whose = self._search_id if stage.failed else whose
         tightened = None
-        if isinstance(self.cut, Tighten):
-            tightened, stage = self._tighten(self.cut, question, hits, whose)
+        if isinstance(cut, Tighten):
+            tightened, stage = self._tighten(cut, question, hits, whose)
             going = tuple(hits[: self.k]) if tightened is None else tightened.hits
         else:
-            kept, stage = self._cut(hits)
+            kept, stage = self._cut(hits, cut)
             going = tuple(hits[:kept])
         stages.append(stage)
         return Retrieved(
@@ -266,15 +281,36 @@ class Retriever:
         )
         return hits, stage
 
+    def _left_out(self, question: str, hits: Sequence[Hit]) -> Stage | None:
+        """The stage that says why reranking does not pay; None where it does, or is not asked."""
+        if self.pays is None or self.reranker is None:
+            return None
+        begin = perf_counter()
+        try:
+            found = self.pays.decide(self.reranker, question, [hit.chunk for hit in hits])
+        except Exception as error:  # noqa: BLE001 - whatever fails here must not fail the question
+            return Stage(name="rerank", ms=_ms(begin), note=repr(error), failed=True)
+        if found.pays:
+            return None
+        return Stage(name="rerank", ms=_ms(begin), note=f"left out: {found}")
+
     def _rerank(self, question: str, hits: list[Hit]) -> tuple[list[Hit], Stage]:
         begin = perf_counter()
         if self.reranker is None:
             return hits, Stage(name="rerank", ms=0.0)
         try:
-            ranked = rerank(self.reranker, question, hits, prior_weight=self.prior_weight)
-        except Exception as error:  # noqa: BLE001 - whatever fails here must not fail the question
+            found = reranked(self.reranker, question, hits, prior_weight=self.prior_weight)
+        except Exception as error:  # noqa: BLE001 - as above
             return hits, Stage(name="rerank", ms=_ms(begin), note=repr(error), failed=True)
-        return ranked, Stage(name="rerank", ms=_ms(begin), note=f"{len(ranked)} scored")
+        scores = found.scores
+        stage = Stage(
+            name="rerank",
+            ms=_ms(begin),
+            note=scores.failed or str(scores),
+            failed=bool(scores.failed),
+            usd=scores.usd,
+        )
+        return list(found.hits), stage
 
     def _tighten(
         self, tighten: Tighten, question: str, hits: Sequence[Hit], whose: str
@@ -293,9 +329,8 @@ class Retriever:
         )
         return made, stage
 
-    def _cut(self, hits: Sequence[Hit]) -> tuple[int, Stage]:
+    def _cut(self, hits: Sequence[Hit], cut: Cut) -> tuple[int, Stage]:
         begin = perf_counter()
-        cut = self.cut or FixedK(self.k)
         try:
             kept = max(0, min(len(hits), int(cut.keep(hits))))
         except Exception as error:  # noqa: BLE001 - as above

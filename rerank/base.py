@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ragopt.chunk import Chunk, Hit
 from ragopt.errors import InputError
 
-__all__ = ["Reranker", "checked_scores", "convex", "passage", "rerank", "scorer_id"]
+__all__ = ["Reranker", "checked_scores", "convex", "ordered", "passage", "rerank", "scorer_id"]
 
 
 @runtime_checkable
@@ -55,17 +55,30 @@ def rerank(
         InputError: the reranker returned another number of scores, or NaN; or a prior weight that
             is negative or not finite.
     """
-    if not 0 <= prior_weight < math.inf:
-        raise InputError(f"prior_weight={prior_weight}: expected a finite number >= 0")
+    _check_prior(prior_weight)
     if not hits:
         return []
-    chunks = [hit.chunk for hit in hits]
-    scores = checked_scores(reranker, query, chunks)
+    scores = checked_scores(reranker, query, [hit.chunk for hit in hits])
+    return ordered(hits, scores, prior_weight)
+
+
+def ordered(hits: Sequence[Hit], scores: NDArray[np.float32], prior_weight: float) -> list[Hit]:
+    """Hits by falling score, with the scores they arrived with at a weight; ties as they came.
+
+    Raises:
+        InputError: a prior weight that is negative or not finite.
+    """
+    _check_prior(prior_weight)
     if prior_weight:
         prior = np.array([hit.score for hit in hits], dtype=np.float32)
         scores = convex([scores, prior], [1.0, prior_weight])
     order = np.argsort(-scores, kind="stable")
-    return [Hit(chunks[place], float(scores[place])) for place in order]
+    return [Hit(hits[place].chunk, float(scores[place])) for place in order]
+
+
+def _check_prior(prior_weight: float) -> None:
+    if not 0 <= prior_weight < math.inf:
+        raise InputError(f"prior_weight={prior_weight}: expected a finite number >= 0")
 
 
 def checked_scores(reranker: Reranker, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:

@@ -7,16 +7,16 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragopt.chunk import Chunk
 from ragopt.errors import BackendMissing, InputError
 from ragopt.rerank.base import passage
+from ragopt.rerank.scores import Scores, TellingReranker
 
 __all__ = ["CrossEncoderReranker"]
 
 
-class CrossEncoderReranker:
+class CrossEncoderReranker(TellingReranker):
     """A sentence-transformers cross-encoder (extra ``models``).
 
     Args:
@@ -72,25 +72,31 @@ class CrossEncoderReranker:
         limit = "" if self._max_tokens is None else f", max_tokens={self._max_tokens}"
         return f"cross-encoder({model_identity(self._name, None)}{limit})"
 
-    def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        """Logits or probabilities (n,) as the model gives them: uncalibrated, for ranking only."""
+    def scored(self, query: str, chunks: Sequence[Chunk]) -> Scores:
+        """Logits or probabilities (n,) as the model gives them: uncalibrated, for ranking only.
+
+        Chunks beyond the token limit are read in part; see `ragopt.rerank.Windowed`.
+        """
         if not chunks:
-            return np.empty(0, dtype=np.float32)
+            return Scores(values=np.empty(0, dtype=np.float32))
         pairs = [(query, passage(chunk)) for chunk in chunks]
-        self.truncated += self._count_long(pairs)
+        long = self._long(pairs)
+        self.truncated += len(long)
         scores = self._model.predict(
             pairs, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False
         )
-        return np.asarray(scores, dtype=np.float32).reshape(len(chunks), -1)[:, -1]
+        values = np.asarray(scores, dtype=np.float32).reshape(len(chunks), -1)[:, -1]
+        return Scores(values=values, read_in_part=long)
 
-    def _count_long(self, pairs: Sequence[tuple[str, str]]) -> int:
+    def _long(self, pairs: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """Places of the pairs beyond the limit."""
         tokenizer = self._model.tokenizer
         # The name changed with sentence-transformers 6, and the old one warns.
         name = "max_seq_length" if hasattr(self._model, "max_seq_length") else "max_length"
         limit = getattr(self._model, name) or tokenizer.model_max_length
         queries, texts = (list(side) for side in zip(*pairs, strict=True))
         encoded = tokenizer(queries, texts, truncation=False, verbose=False)
-        return sum(len(ids) > limit for ids in encoded["input_ids"])
+        return tuple(at for at, ids in enumerate(encoded["input_ids"]) if len(ids) > limit)
 
     def __repr__(self) -> str:
         return f"CrossEncoderReranker({self._name!r})"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.chunk import Chunk
 from ragopt.errors import InputError
-from ragopt.rerank.base import Reranker, checked_scores, convex, scorer_id
+from ragopt.rerank.base import Reranker, convex, scorer_id
+from ragopt.rerank.scores import Scores, TellingReranker, merged, quote_of, scores_of
 
 __all__ = ["ConvexReranker", "FusionReranker", "reciprocal_rank_fusion"]
 
@@ -48,7 +50,7 @@ def reciprocal_rank_fusion(
     return fused.astype(np.float32)
 
 
-class FusionReranker:
+class FusionReranker(TellingReranker):
     """Reciprocal rank fusion of several rerankers.
 
     Args:
@@ -69,16 +71,21 @@ class FusionReranker:
         """Of every scorer, their weights and k."""
         return f"rrf(k={self._k}, {_named(self._rerankers, self._weights)})"
 
-    def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        """Fused scores (n,)."""
-        scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
-        return reciprocal_rank_fusion(scores, k=self._k, weights=self._weights)
+    def scored(self, query: str, chunks: Sequence[Chunk]) -> Scores:
+        """Fused scores (n,), and what the parts did."""
+        parts = [scores_of(reranker, query, chunks) for reranker in self._rerankers]
+        values = [part.values for part in parts]
+        return merged(parts, reciprocal_rank_fusion(values, k=self._k, weights=self._weights))
+
+    def quote(self, query: str, chunks: Sequence[Chunk]) -> Decimal | None:
+        """US dollars of all parts; None where one is unknown."""
+        return _sum(quote_of(reranker, query, chunks) for reranker in self._rerankers)
 
     def __repr__(self) -> str:
         return f"FusionReranker({list(self._rerankers)!r}, weights={list(self._weights)})"
 
 
-class ConvexReranker:
+class ConvexReranker(TellingReranker):
     """Weighted sum of several rerankers' scores; see `ragopt.rerank.base.convex`.
 
     Args:
@@ -97,10 +104,14 @@ class ConvexReranker:
         """Of every scorer, and their weights."""
         return f"convex({_named(self._rerankers, self._weights)})"
 
-    def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        """Weighted sums (n,)."""
-        scores = [checked_scores(reranker, query, chunks) for reranker in self._rerankers]
-        return convex(scores, self._weights)
+    def scored(self, query: str, chunks: Sequence[Chunk]) -> Scores:
+        """Weighted sums (n,), and what the parts did."""
+        parts = [scores_of(reranker, query, chunks) for reranker in self._rerankers]
+        return merged(parts, convex([part.values for part in parts], self._weights))
+
+    def quote(self, query: str, chunks: Sequence[Chunk]) -> Decimal | None:
+        """US dollars of all parts; None where one is unknown."""
+        return _sum(quote_of(reranker, query, chunks) for reranker in self._rerankers)
 
     def __repr__(self) -> str:
         return f"ConvexReranker({list(self._rerankers)!r}, weights={list(self._weights)})"
@@ -110,6 +121,11 @@ def _named(rerankers: Sequence[Reranker], weights: Sequence[float]) -> str:
     return " + ".join(
         f"{weight:g} x {scorer_id(one)}" for one, weight in zip(rerankers, weights, strict=True)
     )
+
+
+def _sum(prices: Iterable[Decimal | None]) -> Decimal | None:
+    known = list(prices)
+    return None if None in known else sum((one for one in known if one is not None), Decimal(0))
 
 
 def _weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:

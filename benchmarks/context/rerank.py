@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +20,7 @@ from ragopt.benchmarks.context.rerank_rows import ndcg_of, rerank_rows
 from ragopt.benchmarks.context.scorers import (
     FIRST_STAGE,
     PEER_ENVIRONMENT,
+    REMOTE,
     Scorer,
     own_scorers,
     peer_scorers,
@@ -33,10 +36,12 @@ from ragopt.benchmarks.context.tightening import (
 from ragopt.benchmarks.datasets.types import Dataset
 from ragopt.benchmarks.rows import BenchResult
 from ragopt.chunk import Hit
+from ragopt.cost.model_prices import Usage
 from ragopt.errors import InputError
 from ragopt.quality import data_hash
 from ragopt.rerank import Reranker
 from ragopt.rerank.base import checked_scores, passage
+from ragopt.rerank.scores import Scores, scores_of
 
 if TYPE_CHECKING:
     from ragopt.embed import Embedder
@@ -68,6 +73,7 @@ class RerankBenchOptions:
         device: of models.
         counter: ``"auto"`` is `ragopt.cost.tokens.token_counter`; ``"estimate"`` counts alike on
             every machine.
+        priced_model: whose input tokens a tight top-k saves, in the price sheet.
     """
 
     only: tuple[str, ...] = ()
@@ -82,6 +88,7 @@ class RerankBenchOptions:
     models: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     counter: Literal["auto", "estimate"] = "auto"
+    priced_model: str = "gpt-5-mini"
 
     def __post_init__(self) -> None:
         for name in ("limit", "model_limit", "depth", "candidates"):
@@ -209,7 +216,41 @@ class _Bench:
             self._over_runs(details, record)
         cuts = [name for name in names if name in CUTS]
         details.update(self._cuts(cuts, details["queries"]["keys"]))
+        if "tighten" in details["cuts"] and "reason" not in details["cuts"]["tighten"]:
+            details["break_even"] = self._break_even()
         return details
+
+    def _break_even(self) -> dict[str, Any]:
+        """What rerankers behind an API would cost a query, and the price of a model's input."""
+        from ragopt.cost.prices import PriceSheet
+
+        sheet = PriceSheet.default()
+        price = sheet.model(self._options.priced_model)
+        begun, tokens = [], []
+        for query in self._queries:
+            rows = query.candidates[: self._options.candidates]
+            asked = self.counter.count(query.text)
+            counts = [self.counter.count(passage(self._pool.chunks[row])) for row in rows]
+            begun.append(math.ceil(len(rows) / 100))
+            tokens.append(sum(counts) + asked * len(rows))
+        costs = {}
+        for name, (model, _) in REMOTE.items():
+            row = sheet.model(model)
+            usd = [
+                row.rerank_cost(searches=searches, tokens=count)
+                for searches, count in zip(begun, tokens, strict=True)
+            ]
+            costs[name] = {
+                "model": model,
+                "price_id": row.price_id,
+                "usd": float(sum(usd, Decimal(0)) / len(usd)),
+            }
+        return {
+            "model": self._options.priced_model,
+            "price_id": price.price_id,
+            "usd_per_token": float(price.cost(Usage(input=1))),
+            "rerankers": costs,
+        }
 
     def _scorer(self, name: str) -> dict[str, Any]:
         """The record of one scorer, or the reason why there is none."""
@@ -237,18 +278,22 @@ class _Bench:
         A model ranks the first queries only, up to its limit.
         """
         grades, times = [], []
+        told: list[Scores] = []
         asked = queries[: self._options.model_limit] if model else queries
         for number, query in enumerate(asked):
             if number % 50 == 0:
                 self._tell(f"rerank {name}", number, len(asked))
             chunks = [self._pool.chunks[row] for row in query.candidates]
             begin = perf_counter()
-            scores = checked_scores(scorer, query.text, chunks)
+            found = scores_of(scorer, query.text, chunks)
             times.append((perf_counter() - begin) * 1e3)
-            order = order_of(scores)[:_TOP]
+            if found.failed:  # the order of arrival is no measurement of the scorer
+                raise InputError(f"query {query.id}: {found.failed}")
+            told.append(found)
+            order = order_of(found.values)[:_TOP]
             grades.append(pack([query.grades[place] for place in order]))
         self._tell(f"rerank {name}", len(asked), len(asked))
-        return {"grades": grades, "ms": pack(times)}
+        return {"grades": grades, "ms": pack(times), **_told(told)}
 
     def _over_runs(self, details: Mapping[str, Any], record: dict[str, Any]) -> None:
         """Mean nDCG@10 of each first stage and over all of them."""
@@ -339,6 +384,16 @@ class _Bench:
                 )
             )
         return ranked
+
+
+def _told(calls: Sequence[Scores]) -> dict[str, Any]:
+    """What scorers say of their calls, where they say something."""
+    record: dict[str, Any] = {}
+    if any(one.read_in_part for one in calls):
+        record["read_in_part"] = sum(len(one.read_in_part) for one in calls)
+    if any(one.calls for one in calls):
+        record["usd"] = pack([None if one.usd is None else float(one.usd) for one in calls])
+    return record
 
 
 def _curve(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def rerank_rows(details: Mapping[str, Any], *, dataset: str, seed: int) -> list[
             rows.append(Row.missing(f"rerank/{name}/{dataset}", str(record["reason"])))
         else:
             rows += _cut_rows(details, name, dataset, seed)
-    return rows
+    return rows + _break_even_rows(details, dataset, seed)
 
 
 def ndcg_of(details: Mapping[str, Any], record: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -68,6 +68,7 @@ def _scorer_rows(details: Mapping[str, Any], name: str, dataset: str, seed: int)
         "first_stage": details["first_stage"],
         "candidates": details["candidates"],
         "form": NDCG,
+        **({"read_in_part": record["read_in_part"]} if record.get("read_in_part") else {}),
         **({"setting": record["setting"]} if record.get("setting") else {}),
         **({"mean_over_runs": record["mean_over_runs"]} if "mean_over_runs" in record else {}),
     }
@@ -76,6 +77,10 @@ def _scorer_rows(details: Mapping[str, Any], name: str, dataset: str, seed: int)
         before = ndcg_of(details, control)[: len(values)]
         extra["against_first_stage"] = paired(before, values, keys, seed=seed)
     rows = [Row.of(f"rerank/{name}/{dataset}/ndcg_at_10", value, range=bounds, **extra)]
+    bills = unpack(record.get("usd", ""))
+    if bills and None not in bills:
+        usd = float(np.mean([value for value in bills if value is not None]))
+        rows.append(Row.of(f"rerank/{name}/{dataset}/usd_per_query", usd, n=len(bills)))
     times = [value for value in unpack(record.get("ms", "")) if value is not None]
     if times:
         middle, quartiles = spread(times)
@@ -130,6 +135,41 @@ def _cut_rows(details: Mapping[str, Any], name: str, dataset: str, seed: int) ->
         )
     ]
     return rows + _evidence_rows(prefix, kept, column, reported, seed=seed, extra=extra)
+
+
+def _break_even_rows(details: Mapping[str, Any], dataset: str, seed: int) -> list[Row]:
+    """What reranking behind an API costs against the input tokens that the tight top-k saves.
+
+    Saved are those of the first ten that are not sent; scores of an API would cut elsewhere.
+    """
+    told = details.get("break_even")
+    if told is None:
+        return []
+    halves, keys = details["tightening"], details["queries"]["keys"]
+    sent = np.array(_numbers(details["cuts"]["tighten"]["tokens"]))
+    saved = np.array(_numbers(halves["tokens_first"])) - sent
+    reported = [keys[int(at)] for at in _numbers(halves["reported_on"])]
+    rows = []
+    for name, cost in told["rerankers"].items():
+        nets = saved * told["usd_per_token"] - cost["usd"]
+        net, bounds = bootstrap(nets, reported, seed=seed)
+        rows.append(
+            Row.of(
+                f"rerank/break-even-{name}/{dataset}/net_usd_per_query",
+                net,
+                range=bounds,
+                of="saved input minus the reranker's price; the saving is the own scorer's",
+                pays=net >= 0,
+                tokens_saved_per_query=float(saved.mean()),
+                tokens_needed_per_query=cost["usd"] / told["usd_per_token"],
+                reranker=cost["model"],
+                reranker_usd_per_query=cost["usd"],
+                reranker_price_id=cost["price_id"],
+                model=told["model"],
+                price_id=told["price_id"],
+            )
+        )
+    return rows
 
 
 def _floor_held(kept: NDArray[np.float64], among: NDArray[np.float64], floor: float) -> bool | None:

@@ -22,8 +22,12 @@ from ragopt.rerank import (
     BM25Reranker,
     ConvexReranker,
     CorpusStatistics,
+    CosineReranker,
     CrossEncoderReranker,
     FusionReranker,
+    LateInteraction,
+    LLMReranker,
+    RemoteReranker,
     Reranker,
 )
 from ragopt.rerank.base import passage
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FIRST_STAGE",
     "PEER_ENVIRONMENT",
+    "REMOTE",
     "FirstStage",
     "FlashRankScorer",
     "RerankersScorer",
@@ -48,7 +53,17 @@ PEER_ENVIRONMENT: Mapping[str, str] = {
     "cross-encoder": "RAGOPT_CROSS_ENCODER",
     "rerankers": "RAGOPT_CROSS_ENCODER",
     "flashrank": "RAGOPT_FLASHRANK_MODEL",
+    "late-interaction": "RAGOPT_LATE_INTERACTION",
+    "late-fused": "RAGOPT_LATE_INTERACTION",
+    "llm": "RAGOPT_LLM_RERANKER",
 }
+REMOTE: Mapping[str, tuple[str, str]] = {
+    "cohere": ("cohere/rerank-v3.5", "COHERE_API_KEY"),
+    "jina": ("jina_ai/jina-reranker-v2-base-multilingual", "JINA_AI_API_KEY"),
+    "voyage": ("voyage/rerank-2.5", "VOYAGE_API_KEY"),
+}
+"""Model and the environment variable of its key, by candidate."""
+_LATE_WEIGHT = 1.0  # beside a cosine of 1.0: no weight is fitted on what is measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,11 +196,19 @@ def peer_scorers(models: Mapping[str, str], *, device: str) -> dict[str, Scorer]
         "cross-encoder": lambda model: CrossEncoderReranker(model, device=device),
         "rerankers": lambda model: RerankersScorer(model, device=device),
         "flashrank": FlashRankScorer,
+        "late-interaction": lambda model: _late(model, device),
+        "late-fused": lambda model: _late_fused(model, device),
+        "llm": _llm,
     }
-    return {
+    remote = {
+        name: Scorer(make=partial(_remote, *named), cost="model", setting=named[0])
+        for name, named in REMOTE.items()
+    }
+    local = {
         name: Scorer(make=partial(_make, name, models.get(name, ""), make), cost="model")
         for name, make in makers.items()
     }
+    return local | remote
 
 
 def _make(name: str, model: str, make: Callable[[str], Reranker]) -> Reranker:
@@ -196,6 +219,36 @@ def _make(name: str, model: str, make: Callable[[str], Reranker]) -> Reranker:
             f"no weights: name a model or a local folder in {variable} or in the options"
         )
     return make(named)
+
+
+def _late(model: str, device: str) -> LateInteraction:
+    from ragopt.embed import SentenceTransformerEmbedder
+
+    return LateInteraction(SentenceTransformerEmbedder(model, device=device))
+
+
+def _late_fused(model: str, device: str) -> Reranker:
+    """Late interaction and the cosine of the same model, alike."""
+    from ragopt.embed import SentenceTransformerEmbedder
+
+    embedder = SentenceTransformerEmbedder(model, device=device)
+    parts: list[Reranker] = [LateInteraction(embedder), CosineReranker(embedder)]
+    return ConvexReranker(parts, weights=[_LATE_WEIGHT, 1.0])
+
+
+def _llm(model: str) -> Reranker:
+    """A model behind the endpoint that OPENAI_BASE_URL names, OpenAI's by default."""
+    from ragopt.llm import OpenAIClient
+    from ragopt.llm.openai_request import DEFAULT_BASE_URL
+
+    base_url = os.environ.get("OPENAI_BASE_URL", DEFAULT_BASE_URL)
+    return LLMReranker(OpenAIClient(model=model, base_url=base_url))
+
+
+def _remote(model: str, variable: str) -> Reranker:
+    if not os.environ.get(variable):
+        raise InputError(f"no key: put one for {model} in {variable}")
+    return RemoteReranker(model)
 
 
 class RerankersScorer:

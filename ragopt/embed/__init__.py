@@ -3,6 +3,7 @@
 from ragopt.embed.base import CallableEmbedder, Embedder
 from ragopt.embed.lsa import LSAEmbedder
 from ragopt.embed.stored import StoredEmbedder
+from ragopt.embed.tokens import TokenEmbedder, TokenVectors
 from ragopt.embed.transformer import SentenceTransformerEmbedder
 
 __all__ = [
@@ -11,4 +12,6 @@ __all__ = [
     "LSAEmbedder",
     "SentenceTransformerEmbedder",
     "StoredEmbedder",
+    "TokenEmbedder",
+    "TokenVectors",
 ]

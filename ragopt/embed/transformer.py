@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragopt.embed.base import unit_rows
+from ragopt.embed.tokens import TokenVectors
 from ragopt.errors import BackendMissing, InputError
 from ragopt.quality import data_hash
 
@@ -73,6 +74,53 @@ class SentenceTransformerEmbedder:
             texts, batch_size=self._batch_size, convert_to_numpy=True, show_progress_bar=False
         )
         return unit_rows(vectors, count=len(texts), who=f"model {self._name!r}")
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Vectors of the tokens of each text, as the model gives them before it pools them.
+
+        Raises:
+            InputError: the model has no tokenizer, or gives other tokens than that makes.
+        """
+        if not len(texts):
+            return []
+        name, tokenizer = f"model {self._name!r}", self._model.tokenizer
+        if not callable(tokenizer) or not hasattr(tokenizer, "convert_ids_to_tokens"):
+            raise InputError(f"{name} has no tokenizer of its own; expected a transformer model")
+        found = self._model.encode(
+            list(texts),
+            batch_size=self._batch_size,
+            output_value="token_embeddings",
+            convert_to_numpy=False,
+            show_progress_bar=False,
+        )
+        stripped = [text.strip() for text in texts]  # as the model does
+        whole = tokenizer(stripped, add_special_tokens=False, truncation=False, verbose=False)
+        read = tokenizer(
+            stripped,
+            truncation=True,
+            max_length=self._model.max_seq_length,
+            return_special_tokens_mask=True,
+        )
+        rows = zip(found, read["input_ids"], read["special_tokens_mask"], strict=True)
+        return [
+            self._tokens(tensor.float().cpu().numpy(), ids, special, len(every))
+            for (tensor, ids, special), every in zip(rows, whole["input_ids"], strict=True)
+        ]
+
+    def _tokens(
+        self, vectors: NDArray[np.float32], ids: list[int], special: list[int], total: int
+    ) -> TokenVectors:
+        if len(vectors) != len(ids):
+            raise InputError(
+                f"model {self._name!r} gave {len(vectors)} token vectors where its tokenizer made "
+                f"{len(ids)} tokens; expected as many (a model with prompts cannot be used here)"
+            )
+        kept = np.flatnonzero(np.array(special) == 0)
+        return TokenVectors(
+            unit_rows(vectors[kept], count=len(kept), who=f"model {self._name!r}"),
+            tuple(self._model.tokenizer.convert_ids_to_tokens([ids[place] for place in kept])),
+            total,
+        )
 
     def __repr__(self) -> str:
         return f"SentenceTransformerEmbedder({self._name!r}, dim={self.dim})"

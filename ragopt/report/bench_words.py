@@ -73,6 +73,8 @@ _HEADS = {
     "tokens_kept_ratio": "tokens|kept",
     "coverage": "coverage",
     "ms_per_query": "ms|/query",
+    "usd_per_query": "$|/query",
+    "net_usd_per_query": "net $|/query",
     "usd_ratio": "bill",
     "input_tokens_ratio": "input|tokens",
     "ram_ratio": "RAM",

@@ -8,6 +8,7 @@ import threading
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from ragopt.cache import ExactCache
@@ -16,6 +17,7 @@ from ragopt.cost.model_prices import Usage
 from ragopt.errors import ProviderError
 from ragopt.llm import AsyncOpenAIClient, OpenAIClient
 from ragopt.pipeline import Billing, Pipeline
+from ragopt.rerank import Scores, TellingReranker
 
 QUESTION = "How do I rotate an API key?"
 
@@ -150,3 +152,24 @@ def test_an_endpoint_that_stays_down_raises(corpus, endpoint, sheet, tmp_path) -
             assert raised.value.status == 503
             assert (len(ledger), len(cache)) == (0, 0)
             assert pipeline.ask(QUESTION).served_from == "llm"
+
+
+class BilledReranker(TellingReranker):
+    """The order of arrival, for a tenth of a cent."""
+
+    def scored(self, query, chunks):
+        values = -np.arange(len(chunks), dtype=np.float32)
+        return Scores(values=values, calls=1, usd=Decimal("0.001"))
+
+    def __repr__(self) -> str:
+        return "BilledReranker()"
+
+
+def test_a_reranker_that_is_billed_is_part_of_the_cost(corpus, endpoint, sheet) -> None:
+    billing = Billing(model="m", prices=sheet)
+    with OpenAIClient(**endpoint.settings()) as client:
+        free = Pipeline(corpus.retriever(k=2), client, billing=billing).ask(QUESTION)
+        retriever = corpus.retriever(k=2, reranker=BilledReranker())
+        dear = Pipeline(retriever, client, billing=billing).ask(QUESTION)
+    assert dear.cost - free.cost == Decimal("0.001")
+    assert [stage.usd for stage in dear.stages if stage.name == "rerank"] == [Decimal("0.001")]

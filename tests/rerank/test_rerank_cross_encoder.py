@@ -93,7 +93,9 @@ def test_pairs_beyond_the_limit_are_cut_and_counted(model: Path) -> None:
     scorer = CrossEncoderReranker(model, device="cpu")
     # [CLS] river [SEP] ... [SEP]: four tokens beside the text's own.
     fits, long = Chunk("a", "lake " * (LIMIT - 4)), Chunk("b", "lake " * (LIMIT - 3))
-    scores = scorer.score("river", [fits, long, CHUNKS[0]])
+    found = scorer.scored("river", [fits, long, CHUNKS[0]])
+    scores = found.values
+    assert found.read_in_part == (1,)
     assert scorer.truncated == 1
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
     scorer.score("river", [long, long])

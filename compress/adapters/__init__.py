@@ -1,0 +1,1 @@
+"""Compressors of ragopt behind the interfaces of other libraries."""

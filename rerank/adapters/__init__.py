@@ -1,0 +1,1 @@
+"""Rerankers of ragopt behind the interfaces of other libraries."""
