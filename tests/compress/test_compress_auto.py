@@ -148,7 +148,7 @@ def test_altered_files_are_refused(change: dict[str, Any], tmp_path: Path) -> No
     path = tmp_path / "auto.json"
     AutoBudget.fit(Truncate(count=count), labelled(20), floor=0.5, count=count).save(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InputError, match="setting=|could not convert"):
+    with pytest.raises(InputError, match=r"setting=|could not convert"):
         AutoBudget.load(path, Truncate())
 
 
