@@ -5,7 +5,7 @@ from ragopt.rerank.bm25 import BM25Reranker, CorpusStatistics
 from ragopt.rerank.calibration import ScoreCalibration
 from ragopt.rerank.cascade import Cascade
 from ragopt.rerank.conformal import ConformalFloor, Evidence
-from ragopt.rerank.convex_weights import ConvexWeights, Labelled, fit_convex
+from ragopt.rerank.convex_weights import ConvexWeights, GradedQuery, fit_convex
 from ragopt.rerank.cosine import CosineReranker
 from ragopt.rerank.cross_encoder import CrossEncoderReranker
 from ragopt.rerank.cut import Cut, FixedK, LargestGap, ScoreRatio
@@ -35,9 +35,9 @@ __all__ = [
     "Evidence",
     "FixedK",
     "FusionReranker",
+    "GradedQuery",
     "Kept",
     "LLMReranker",
-    "Labelled",
     "LabelledQuery",
     "LargestGap",
     "LateInteraction",

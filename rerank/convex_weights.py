@@ -17,14 +17,14 @@ from ragopt.rerank.base import Reranker, checked_scores, convex
 from ragopt.rerank.fusion import ConvexReranker
 from ragopt.storage import atomic_write
 
-__all__ = ["ConvexWeights", "Labelled", "fit_convex"]
+__all__ = ["ConvexWeights", "GradedQuery", "fit_convex"]
 
 _TOP = 10
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class GradedQuery:
     """A question with its candidates and how relevant each of them is.
 
     Args:
@@ -124,7 +124,7 @@ class ConvexWeights:
 
 def fit_convex(
     rerankers: Mapping[str, Reranker],
-    labelled: Sequence[Labelled],
+    labelled: Sequence[GradedQuery],
     *,
     step: float = 0.1,
     seed: int = 0,
@@ -195,12 +195,14 @@ def _halves(queries: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
     return fit_on, [at for at, key in enumerate(keys) if key not in first]
 
 
-def _scores(rerankers: Mapping[str, Reranker], one: Labelled) -> list[NDArray[np.float32]]:
+def _scores(rerankers: Mapping[str, Reranker], one: GradedQuery) -> list[NDArray[np.float32]]:
     found = [checked_scores(each, one.query, one.chunks) for each in rerankers.values()]
     return [convex([values], [1.0]) for values in found]
 
 
-def _gain(scores: Sequence[NDArray[np.float32]], one: Labelled, weights: Sequence[float]) -> float:
+def _gain(
+    scores: Sequence[NDArray[np.float32]], one: GradedQuery, weights: Sequence[float]
+) -> float:
     """nDCG@10 over the candidates: gain = grade, discount = log2(rank + 1)."""
     fused = sum(weight * values for weight, values in zip(weights, scores, strict=True))
     grades = np.array(one.grades, dtype=np.float64)
@@ -220,5 +222,5 @@ def _shares(parts: int, count: int) -> Iterator[tuple[int, ...]]:
             yield (first, *rest)
 
 
-def _told(one: Labelled) -> list[str]:
+def _told(one: GradedQuery) -> list[str]:
     return [one.query, *(chunk.id for chunk in one.chunks), *(repr(grade) for grade in one.grades)]

@@ -181,7 +181,7 @@ def tune(
 
 @dataclass(frozen=True, slots=True)
 class _Questions:
-    """Labelled questions with scored candidates, their wordings, and the scorer's id."""
+    """GradedQuery questions with scored candidates, their wordings, and the scorer's id."""
 
     keys: list[str]
     labelled: list[LabelledQuery]

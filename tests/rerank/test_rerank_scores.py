@@ -25,7 +25,7 @@ from ragopt.rerank import (
     CosineReranker,
     Deduplicated,
     FusionReranker,
-    Labelled,
+    GradedQuery,
     MMRReranker,
     WhenItPays,
     Windowed,
@@ -226,13 +226,13 @@ class Noise:
         return rng.random(len(chunks)).astype(np.float32)
 
 
-def labelled(count: int = 12) -> list[Labelled]:
+def labelled(count: int = 12) -> list[GradedQuery]:
     rng = np.random.default_rng(0)
     found = []
     for number in range(count):
         grades = tuple(float(grade) for grade in rng.permutation(12))
         chunks = chunks_of(*[f"text {grade:.0f}" for grade in grades])
-        found.append(Labelled("q" * (number + 1), tuple(chunks), grades))
+        found.append(GradedQuery("q" * (number + 1), tuple(chunks), grades))
     return found
 
 
