@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ragopt.benchmarks.common import about, at_least, chosen, reason_of, silent
 from ragopt.benchmarks.context.compress import counter_of
 from ragopt.benchmarks.context.figures import pack
+from ragopt.benchmarks.context.floors import CUT_NAMES, table_of
 from ragopt.benchmarks.context.rankings import Pool, Query, draw, order_of
 from ragopt.benchmarks.context.rerank_rows import ndcg_of, rerank_rows
 from ragopt.benchmarks.context.scorers import (
@@ -26,7 +27,6 @@ from ragopt.benchmarks.context.scorers import (
     peer_scorers,
 )
 from ragopt.benchmarks.context.tightening import (
-    CUTS,
     Ranked,
     Table,
     check_apart,
@@ -146,7 +146,7 @@ def bench_rerank(
         **peer_scorers(options.models, device=options.device),
         **(scorers or {}),
     }
-    names = chosen(options.only, [*known, *CUTS])
+    names = chosen(options.only, [*known, *CUT_NAMES])
     if options.tighten_scorer not in known:
         raise InputError(
             f"tighten_scorer={options.tighten_scorer!r}: expected one of {', '.join(known)}"
@@ -214,7 +214,7 @@ class _Bench:
             details["control"] = {FIRST_STAGE: self._scorer(FIRST_STAGE)}
         for record in details["scorers"].values():
             self._over_runs(details, record)
-        cuts = [name for name in names if name in CUTS]
+        cuts = [name for name in names if name in CUT_NAMES]
         details.update(self._cuts(cuts, details["queries"]["keys"]))
         if "tighten" in details["cuts"] and "reason" not in details["cuts"]["tighten"]:
             details["break_even"] = self._break_even()
@@ -334,7 +334,7 @@ class _Bench:
         cuts, lines = {}, []
         for number, name in enumerate(names):
             self._tell(f"rerank {name}", number, len(names))
-            table = Table(CUTS[name](), ranked, keys)
+            table = table_of(name, ranked, keys)
             record, line = self._cut(name, table, tuned_on, reported_on)
             cuts[name] = record
             lines.append(line)
@@ -353,7 +353,7 @@ class _Bench:
             "gold": pack(gold),
             "resplits": table.resplits(self._options.floor, seed=self._options.seed),
         }
-        front = table.front(tuned_on, reported_on)
+        front = table.front(tuned_on, reported_on, chosen=tuned.place)
         step = max(1, len(front) // _FRONT_POINTS)
         shown = [one for at, one in enumerate(front) if at % step == 0 or one[0] == tuned.place]
         points = [

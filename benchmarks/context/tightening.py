@@ -205,8 +205,10 @@ class Table:
             "tokens_kept_ratio_mean": float(np.mean(tokens)),
         }
 
-    def front(self, tuned: Sequence[int], told: Sequence[int]) -> list[tuple[int, float, float]]:
-        """Settings that no other beats on the tuning half, told on the other one.
+    def front(
+        self, tuned: Sequence[int], told: Sequence[int], *, chosen: int
+    ) -> list[tuple[int, float, float]]:
+        """Settings that no other beats on the tuning half, and the chosen one, told on the other.
 
         Returns:
             Place of the setting, mean tokens, mean evidence recall; by rising tokens.
@@ -215,8 +217,8 @@ class Table:
         recall = self._mean_recall(np.asarray(tuned))
         best, found = -1.0, []
         for place in np.lexsort((-recall, tokens)):
-            if recall[place] > best:
-                best = float(recall[place])
+            if recall[place] > best or place == chosen:
+                best = max(best, float(recall[place]))
                 found.append(int(place))
         recalls = self._mean_recall(np.asarray(told))
         means = self.tokens[:, list(told)].mean(axis=1)

@@ -181,7 +181,7 @@ def tune(
 
 @dataclass(frozen=True, slots=True)
 class _Questions:
-    """GradedQuery questions with scored candidates, their wordings, and the scorer's id."""
+    """Labelled questions with scored candidates, their wordings, and the scorer's id."""
 
     keys: list[str]
     labelled: list[LabelledQuery]

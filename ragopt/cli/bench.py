@@ -20,6 +20,7 @@ from ragopt.cli.progress import progress_bars, watched
 from ragopt.errors import InputError
 
 if TYPE_CHECKING:
+    from ragopt.benchmarks.context.cases import Half
     from ragopt.benchmarks.datasets import Dataset
     from ragopt.benchmarks.rows import BenchResult
     from ragopt.corpus import Progress
@@ -202,6 +203,14 @@ def compress(
     only: Only = "",
     seed: Seed = 0,
     quick: Quick = False,
+    half: Annotated[
+        str,
+        typer.Option(
+            help="Of the questions: what the shipped scorer was fitted on is in 'fit', not in "
+            "'report'.",
+            metavar="all|fit|report",
+        ),
+    ] = "all",
     json: Json = None,
     html: Html = None,
     quiet: Quiet = False,
@@ -210,13 +219,20 @@ def compress(
     from ragopt.benchmarks.context import CompressBenchOptions, bench_compress
     from ragopt.benchmarks.datasets.convert import as_contexts
 
-    options = CompressBenchOptions(only=_names(only), seed=seed, quick=quick)
+    options = CompressBenchOptions(only=_names(only), seed=seed, quick=quick, half=_half(half))
 
     def run(loaded: Dataset, progress: Progress) -> BenchResult:
         contexts = as_contexts(loaded, seed=seed)
         return bench_compress(contexts, options=options, progress=progress)
 
     _bench(dataset, run, json=json, html=html, quiet=quiet)
+
+
+def _half(name: str) -> Half:
+    halves: dict[str, Half] = {"all": "all", "fit": "fit", "report": "report"}
+    if name not in halves:
+        raise InputError(f"--half {name}: expected all, fit or report")
+    return halves[name]
 
 
 @bench.command()

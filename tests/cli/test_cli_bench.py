@@ -126,6 +126,23 @@ def test_the_compress_bench_on_the_embedded_corpus(bench: Run) -> None:
     assert kept[0] > kept[1]  # type: ignore[operator]
 
 
+def test_the_compress_bench_on_the_half_that_nothing_was_fitted_on(bench: Run) -> None:
+    halves = {}
+    for half in ("all", "fit", "report"):
+        said = bench(
+            "compress", "--only", "truncate", "--quick", "--half", half, "--json", f"{half}.json"
+        )
+        assert said.status == 0, said
+        halves[half] = BenchResult.read(f"{half}.json").about
+    assert {name: about["half"] for name, about in halves.items()} == {
+        name: name for name in halves
+    }
+    assert len({about["questions_hash"] for about in halves.values()}) == 3
+    said = bench("compress", "--half", "most")
+    assert said.status == 2
+    assert "--half most: expected all, fit or report" in said.error
+
+
 def test_the_savings_bench_on_the_embedded_corpus(bench: Run) -> None:
     said = bench(
         *("savings", "--only", "exact_cache", "--questions", "40", "--quick"),

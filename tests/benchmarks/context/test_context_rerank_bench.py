@@ -250,7 +250,13 @@ def test_a_wording_stands_in_one_half(keys: list[str], seed: int) -> None:
 
 def test_curves_mark_what_was_chosen(result: BenchResult) -> None:
     (curve,) = result.details["curves"]
-    assert [line["name"] for line in curve["lines"]] == ["tighten", "fixed-k", "largest-gap"]
+    assert [line["name"] for line in curve["lines"]] == [
+        "tighten",
+        "fixed-k",
+        "largest-gap",
+        "conformal",
+        "conformal-sure",
+    ]
     assert all(sum(point["chosen"] for point in line["points"]) == 1 for line in curve["lines"])
 
 
