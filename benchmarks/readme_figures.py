@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 from ragopt.benchmarks.cache.traps import KINDS
+from ragopt.benchmarks.context.floors import CUT_NAMES
 from ragopt.benchmarks.diff.read import read_run
 from ragopt.benchmarks.rows import BenchResult, Row
 from ragopt.errors import InputError
@@ -328,6 +329,31 @@ def _rerank(results: Path) -> str:
     return _markdown(["scorer", "nDCG@10", "ms a question"], rows) + _reasons(result)
 
 
+def _cuts(results: Path) -> str:
+    """Cuts of the same passages, and how often they keep the floor on other halves."""
+    result = read_run(results / "rerank_msmarco_dl19.json")
+    rows = []
+    for cut in CUT_NAMES:
+        name = f"rerank/{cut}/msmarco_dl19"
+        row = _row(result, f"{name}/tokens_kept_ratio")
+        if row is None or row.value is None:
+            continue
+        told, resplits = row.extra, row.extra["resplits"]
+        rows.append(
+            [
+                cut,
+                str(told["setting"]),
+                f"{row.value:.0%}",
+                f"{told['against_first_ten']['value']:.1f}x",
+                _said(result, f"{name}/evidence_recall", "{:.1%}", spread=True),
+                f"{resplits['evidence_recall_mean']:.1%}",
+                f"{resplits['kept_the_floor']:.0%}",
+            ]
+        )
+    head = "cut|setting|tokens|of the first ten|evidence found|in 200 resplits|kept the floor"
+    return _markdown(head.split("|"), rows)
+
+
 def _savings(results: Path) -> str:
     """The whole road on several corpora and kinds of traffic."""
     rows = []
@@ -365,6 +391,7 @@ _TABLES: dict[str, Callable[[Path], str]] = {
     "cache_guards": _cache_guards,
     "cache_stream": _cache_stream,
     "compress": _compress,
+    "cuts": _cuts,
     "rerank": _rerank,
     "savings": _savings,
 }

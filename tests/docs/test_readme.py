@@ -65,7 +65,7 @@ def test_the_tables_are_those_of_the_result_files(page: str) -> None:
 def test_every_table_stands_somewhere() -> None:
     assert tables(README) == "demo index cache compress savings".split()
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
-    assert tables(page) == "index_all growth rerank".split()
+    assert tables(page) == "index_all growth rerank cuts".split()
     page = (ROOT / "docs" / "cache.md").read_text("utf-8")
     assert tables(page) == "cache_stream cache_guards".split()
 
