@@ -25,7 +25,7 @@ from ragopt.compress.base import (
 from ragopt.compress.extractive import Extractive
 from ragopt.compress.layout import Layout
 from ragopt.errors import InputError
-from ragopt.form import read_form, reading, write_form
+from ragopt.form import load_form, reading, write_form
 from ragopt.quality import Certificate, Floor, certify_mean, conformal_quantile, data_hash
 
 __all__ = ["AutoBudget", "LabelledContext"]
@@ -250,11 +250,7 @@ class AutoBudget:
         Raises:
             InputError: no such file, not one of `save`, or fitted for another compressor.
         """
-        content = read_form(path, _WHAT)
-        try:
-            return cls._of(content, compressor, count)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        return load_form(path, _WHAT, lambda content: cls._of(content, compressor, count))
 
     @classmethod
     def _of(cls, content: Any, compressor: Compressor, count: CountTokens | None) -> AutoBudget:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ragopt.errors import InputError
 
-__all__ = ["Chunk", "Document", "Hit", "chunk_document", "chunk_documents"]
+__all__ = ["Chunk", "Document", "Hit", "chunk_document", "chunk_documents", "numbered_hit"]
 
 
 def _no_metadata() -> Mapping[str, Any]:
@@ -98,6 +98,19 @@ class Hit:
     chunk: Chunk
     score: float
     probability: float | None = None
+
+
+def numbered_hit(place: int, text: str, metadata: Mapping[str, Any], score: float = 0.0) -> Hit:
+    """A hit made of another library's document: its place for an id, the metadata's title.
+
+    Args:
+        place: of the document among those that came in.
+        text: its content.
+        metadata: its own; a ``title`` that is text is read.
+        score: 0 for all where the library hands none over.
+    """
+    title = metadata.get("title")
+    return Hit(Chunk(str(place), text, title=title if isinstance(title, str) else ""), score)
 
 
 def chunk_document(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from ragopt.chunk import Chunk
+from ragopt.database import Database, DatabaseFormat
 from ragopt.errors import IndexCorrupt, InputError
-from ragopt.storage import Database, DatabaseFormat
 
 __all__ = ["ChunkStore", "chunk_row"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ragopt.errors import InputError
 from ragopt.storage import atomic_write
 
-__all__ = ["read_form", "reading", "write_form"]
+__all__ = ["load_form", "reading", "write_form"]
+
+_Made = TypeVar("_Made")
 
 
 @contextmanager
@@ -54,17 +56,22 @@ def write_form(path: Path | str, content: dict[str, Any]) -> None:
     atomic_write(Path(path), json.dumps(content, indent=1).encode())
 
 
-def read_form(path: Path | str, what: str) -> Any:
-    """JSON values of a file.
+def load_form(path: Path | str, what: str, of: Callable[[Any], _Made]) -> _Made:
+    """What a file's form says, read by ``of``, whose errors then name the file.
 
     Args:
         path: of the file.
         what: it should hold, for the message.
+        of: reads the JSON values, as a ``from_dict``.
 
     Raises:
-        InputError: there is no such file, or it holds no JSON.
+        InputError: there is no such file, it holds no JSON, or ``of`` refuses it.
     """
     try:
-        return json.loads(Path(path).read_bytes())
+        content = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: no {what} can be read ({error})") from error
+    try:
+        return of(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -15,7 +15,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NEGATION", "Shingle", "Shingles", "repeats", "shingle_hashes", "shingles", "words"]
+__all__ = [
+    "NEGATION",
+    "Shingle",
+    "Shingles",
+    "new_words",
+    "repeats",
+    "shingle_hashes",
+    "shingles",
+    "words",
+]
 
 Shingle = tuple[str, ...]
 
@@ -103,6 +112,11 @@ class Shingles:
         self._waiting.clear()
 
 
+def new_words(found: Sequence[str], other: Sequence[str]) -> set[str]:
+    """Words of a text that another one has not, articles aside."""
+    return set(found).difference(other, _ARTICLES)
+
+
 def repeats(text: str, found: Sequence[str], other: str, other_found: Sequence[str]) -> bool:
     """Whether a text that shares its shingles with another brings no word and no negation.
 
@@ -112,6 +126,6 @@ def repeats(text: str, found: Sequence[str], other: str, other_found: Sequence[s
         other: said before.
         other_found: its words.
     """
-    if set(found).difference(other_found, _ARTICLES):
+    if new_words(found, other_found):
         return False
     return len(NEGATION.findall(text)) == len(NEGATION.findall(other))

@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ragopt.chunk import Chunk, Hit
 from ragopt.errors import InputError
 
-__all__ = ["Reranker", "checked_scores", "convex", "ordered", "passage", "rerank", "scorer_id"]
+__all__ = [
+    "Reranker",
+    "check_scores",
+    "checked_scores",
+    "convex",
+    "ordered",
+    "passage",
+    "rerank",
+    "scorer_id",
+]
 
 
 @runtime_checkable
@@ -87,13 +96,22 @@ def checked_scores(reranker: Reranker, query: str, chunks: Sequence[Chunk]) -> N
     Raises:
         InputError: it returned another number of scores, or NaN.
     """
-    scores = np.asarray(reranker.score(query, chunks), dtype=np.float32)
-    if scores.shape != (len(chunks),) or np.isnan(scores).any():
+    return check_scores(reranker, reranker.score(query, chunks), len(chunks))
+
+
+def check_scores(reranker: Reranker, scores: ArrayLike, count: int) -> NDArray[np.float32]:
+    """The scores (count,) that a reranker returned, as float32.
+
+    Raises:
+        InputError: as `checked_scores`.
+    """
+    values = np.asarray(scores, dtype=np.float32)
+    if values.shape != (count,) or np.isnan(values).any():
         raise InputError(
-            f"{type(reranker).__name__} returned shape {scores.shape} with "
-            f"{int(np.isnan(scores).sum())} NaN for {len(chunks)} chunks, expected a number each"
+            f"{type(reranker).__name__} returned shape {values.shape} with "
+            f"{int(np.isnan(values).sum())} NaN for {count} chunks, expected a number each"
         )
-    return scores
+    return values
 
 
 def convex(scores: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:

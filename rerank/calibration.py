@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragopt.errors import InputError
-from ragopt.form import read_form, reading, write_form
+from ragopt.form import load_form, reading, write_form
 from ragopt.quality import data_hash
 
 __all__ = ["Given", "ScoreCalibration"]
@@ -172,7 +172,7 @@ class ScoreCalibration:
         Raises:
             InputError: there is no such file, or it is none of these.
         """
-        return cls.from_dict(read_form(path, _WHAT))
+        return load_form(path, _WHAT, cls.from_dict)
 
     def __str__(self) -> str:
         return (

@@ -15,14 +15,12 @@ from ragopt.chunk import Chunk
 from ragopt.errors import InputError
 from ragopt.rerank.base import Reranker, convex, passage, scorer_id
 from ragopt.rerank.scores import Scores, TellingReranker, below, quote_of, scores_of
-from ragopt.shingles import Shingle, shingles, words
+from ragopt.shingles import Shingle, new_words, shingles, words
 
 if TYPE_CHECKING:
     from ragopt.embed import Embedder
 
 __all__ = ["Deduplicated", "MMRReranker", "near_duplicates"]
-
-_ARTICLES = frozenset(("a", "an", "the"))
 
 
 def near_duplicates(texts: Sequence[str], *, containment: float = 0.85) -> dict[int, int]:
@@ -47,7 +45,6 @@ def near_duplicates(texts: Sequence[str], *, containment: float = 0.85) -> dict[
         raise InputError(f"containment={containment}: expected above 0, at most 1")
     split = [words(text) for text in texts]
     of = [shingles(found) for found in split]
-    own = [frozenset(found).difference(_ARTICLES) for found in split]
     owners: dict[Shingle, list[int]] = {}
     copies: dict[int, int] = {}
     # The longest first: what is contained comes after what contains it; of equals, the first.
@@ -55,7 +52,9 @@ def near_duplicates(texts: Sequence[str], *, containment: float = 0.85) -> dict[
         shared = Counter(other for one in of[place] for other in owners.get(one, ()))
         needed = containment * len(of[place])
         found = [
-            other for other, count in shared.items() if count >= needed and own[place] <= own[other]
+            other
+            for other, count in shared.items()
+            if count >= needed and not new_words(split[place], split[other])
         ]
         if found:
             copies[place] = min(found)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ragopt.chunk import Chunk, Hit
 from ragopt.cost.model_prices import Usage
 from ragopt.errors import InputError
-from ragopt.rerank.base import Reranker, checked_scores, ordered
+from ragopt.rerank.base import Reranker, check_scores, checked_scores, ordered
 
 __all__ = [
     "Quoting",
@@ -98,32 +98,19 @@ def scores_of(reranker: Reranker, query: str, chunks: Sequence[Chunk]) -> Scores
     Raises:
         InputError: another number of scores than chunks, or NaN.
     """
-    if not callable(getattr(reranker, "scored", None)):
+    scored = getattr(reranker, "scored", None)
+    if not callable(scored):
         return Scores(values=checked_scores(reranker, query, chunks))
-    kept: list[Scores] = []
-    values = checked_scores(_Once(reranker, kept), query, chunks)
-    return replace(kept[0], values=values)
+    found = scored(query, chunks)
+    if not isinstance(found, Scores):
+        name = type(reranker).__name__
+        raise InputError(f"{name}.scored() returned {type(found).__name__}, expected a Scores")
+    return replace(found, values=check_scores(reranker, found.values, len(chunks)))
 
 
 def quote_of(reranker: Reranker, query: str, chunks: Sequence[Chunk]) -> Decimal | None:
     """US dollars of a call beforehand; 0 for a scorer that bills nothing, None where unknown."""
     return reranker.quote(query, chunks) if isinstance(reranker, Quoting) else _NOTHING
-
-
-class _Once:
-    """Hands `checked_scores` the values of a telling scorer, under that one's name."""
-
-    def __init__(self, reranker: Reranker, kept: list[Scores]) -> None:
-        self._reranker = reranker
-        self._kept = kept
-
-    def score(self, query: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
-        found = self._reranker.scored(query, chunks)  # type: ignore[attr-defined]
-        name = type(self._reranker).__name__
-        if not isinstance(found, Scores):
-            raise InputError(f"{name}.scored() returned {type(found).__name__}, expected a Scores")
-        self._kept.append(found)
-        return found.values
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ragopt.chunk import Hit
 from ragopt.errors import InputError
-from ragopt.form import read_form, reading, write_form
+from ragopt.form import load_form, reading, write_form
 from ragopt.rerank.base import Reranker, passage, rerank, scorer_id
 from ragopt.rerank.calibration import Given, ScoreCalibration
 from ragopt.rerank.conformal import ConformalFloor, Evidence, Of, Promise
@@ -335,11 +335,7 @@ class Tighten:
         Raises:
             InputError: there is no such file, or it is none of these.
         """
-        content = read_form(path, _WHAT)
-        try:
-            made = cls.from_dict(content)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        made = load_form(path, _WHAT, cls.from_dict)
         made.compressor = compressor
         made._given_count = count
         return made

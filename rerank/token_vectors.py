@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.database import Database, DatabaseFormat
 from ragopt.errors import InputError
-from ragopt.storage import Database, DatabaseFormat
 
 __all__ = ["TokenCodes", "TokenStore", "encode"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ragopt.chunk import Chunk, Hit
+from ragopt.chunk import numbered_hit
 from ragopt.compress.base import Compressor
 from ragopt.errors import BackendMissing
 
@@ -43,7 +43,10 @@ class LangChainCompressor(BaseDocumentCompressor):
     ) -> Sequence[Document]:
         """What is left of the documents."""
         # Equal scores: compressors weigh chunks by them, and LangChain hands none over.
-        hits = [Hit(_chunk(place, one), 0.0) for place, one in enumerate(documents)]
+        hits = [
+            numbered_hit(place, one.page_content, one.metadata)
+            for place, one in enumerate(documents)
+        ]
         try:
             found = self.compressor.compress(query, hits, max_tokens=self.max_tokens)
         except Exception:  # noqa: BLE001 - what fails here must not fail the question
@@ -53,8 +56,3 @@ class LangChainCompressor(BaseDocumentCompressor):
             documents[int(part.chunk.id)].model_copy(update={"page_content": part.text})
             for part in found.chunks
         ]
-
-
-def _chunk(place: int, document: Document) -> Chunk:
-    title = document.metadata.get("title")
-    return Chunk(str(place), document.page_content, title=title if isinstance(title, str) else "")

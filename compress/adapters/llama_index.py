@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ragopt.chunk import Chunk, Hit
+from ragopt.chunk import numbered_hit
 from ragopt.errors import BackendMissing
 
 try:
@@ -42,7 +42,10 @@ class LlamaIndexCompressor(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if query_bundle is None or not nodes:
             return nodes
-        hits = [Hit(_chunk(place, one), one.score or 0.0) for place, one in enumerate(nodes)]
+        hits = [
+            numbered_hit(place, one.node.get_content(), one.node.metadata, one.score or 0.0)
+            for place, one in enumerate(nodes)
+        ]
         try:
             found = self.compressor.compress(
                 query_bundle.query_str, hits, max_tokens=self.max_tokens
@@ -51,12 +54,6 @@ class LlamaIndexCompressor(BaseNodePostprocessor):
             self.failures += 1
             return nodes
         return [_shortened(nodes[int(part.chunk.id)], part.text) for part in found.chunks]
-
-
-def _chunk(place: int, node: Any) -> Chunk:
-    title = node.node.metadata.get("title")
-    text = node.node.get_content()
-    return Chunk(str(place), text, title=title if isinstance(title, str) else "")
 
 
 def _shortened(node: Any, text: str) -> NodeWithScore:

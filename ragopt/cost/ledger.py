@@ -24,8 +24,8 @@ from typing import Any
 from ragopt.closing import Closing
 from ragopt.cost.events import MONEY, TAG, USUAL_TAGS, CostEvent, Totals, frozen_tags, to_utc
 from ragopt.cost.model_prices import TOKEN_CLASSES, Usage
+from ragopt.database import Database, DatabaseFormat
 from ragopt.errors import IndexCorrupt, InputError
-from ragopt.storage import Database, DatabaseFormat
 
 __all__ = ["USUAL_TAGS", "CostEvent", "Ledger", "Totals"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ragopt.database import Database, DatabaseFormat
 from ragopt.embed.base import Embedder
 from ragopt.errors import InputError
-from ragopt.storage import Database, DatabaseFormat
 
 __all__ = ["StoredEmbedder"]
 

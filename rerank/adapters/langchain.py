@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ragopt.chunk import Chunk, Hit
+from ragopt.chunk import Hit, numbered_hit
 from ragopt.errors import BackendMissing
 from ragopt.rerank.base import Reranker
 from ragopt.rerank.cut import Cut, FixedK
@@ -52,7 +52,10 @@ class LangChainReranker(BaseDocumentCompressor):
         callbacks: Any = None,  # noqa: ARG002 - nothing of LangChain's runs inside
     ) -> Sequence[Document]:
         """The documents that go on, best first."""
-        hits = [Hit(_chunk(place, one), 0.0) for place, one in enumerate(documents)]
+        hits = [
+            numbered_hit(place, one.page_content, one.metadata)
+            for place, one in enumerate(documents)
+        ]
         try:
             found = reranked(self.reranker, query, hits)
             ranked, failed = list(found.hits), bool(found.scores.failed)
@@ -65,11 +68,6 @@ class LangChainReranker(BaseDocumentCompressor):
 
     def _kept(self, ranked: list[Hit]) -> list[Hit]:
         return ranked[: self.cut.keep(ranked)]
-
-
-def _chunk(place: int, document: Document) -> Chunk:
-    title = document.metadata.get("title")
-    return Chunk(str(place), document.page_content, title=title if isinstance(title, str) else "")
 
 
 def _scored(document: Document, score: float) -> Document:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ragopt.chunk import Chunk, Hit
+from ragopt.chunk import numbered_hit
 from ragopt.errors import BackendMissing
 from ragopt.rerank.cut import FixedK
 from ragopt.rerank.scores import reranked
@@ -48,7 +48,10 @@ class LlamaIndexReranker(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if query_bundle is None or not nodes:
             return nodes
-        hits = [Hit(_chunk(place, one), one.score or 0.0) for place, one in enumerate(nodes)]
+        hits = [
+            numbered_hit(place, one.node.get_content(), one.node.metadata, one.score or 0.0)
+            for place, one in enumerate(nodes)
+        ]
         try:
             found = reranked(self.reranker, query_bundle.query_str, hits)
             failed = bool(found.scores.failed)
@@ -59,9 +62,3 @@ class LlamaIndexReranker(BaseNodePostprocessor):
             return nodes
         kept = list(found.hits)[: self.cut.keep(found.hits)]
         return [NodeWithScore(node=nodes[int(hit.chunk.id)].node, score=hit.score) for hit in kept]
-
-
-def _chunk(place: int, node: Any) -> Chunk:
-    title = node.node.metadata.get("title")
-    text = node.node.get_content()
-    return Chunk(str(place), text, title=title if isinstance(title, str) else "")

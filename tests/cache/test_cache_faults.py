@@ -24,11 +24,11 @@ from ragopt.cache import (
 from ragopt.cache.hitlog import read_hits
 from ragopt.cache.stores import SqliteStore
 from ragopt.chunk import Chunk, Hit
+from ragopt.database import Database
 from ragopt.errors import IndexCorrupt, InputError, RagoptError, StorageError, StoreBusy
 from ragopt.llm import Completion
 from ragopt.pipeline import Pipeline
 from ragopt.retrieve import Retrieved, Stage
-from ragopt.storage import Database
 
 ANSWERS = {f"rotate key {chr(97 + n) * 3}": f"answer {n}" for n in range(14)}
 

@@ -184,14 +184,19 @@ def test_the_log_names_the_scope_that_served(embedder, tmp_path):
     assert scopes == [PUBLIC.key().hex()[:16], A.key().hex()[:16]]
 
 
-def test_an_audited_hit_of_the_own_scope_is_not_answered_by_another(embedder):
-    cache = SemanticCache(
+def audited(embedder):
+    """A cache with a shared scope that compares every hit."""
+    return SemanticCache(
         embedder,
         shared=[PUBLIC],
         policy=Static(0.9),
         judge=same_words,
         audit=Audit(share=1.0, max_error=0.1),
     )
+
+
+def test_an_audited_hit_of_the_own_scope_is_not_answered_by_another(embedder):
+    cache = audited(embedder)
     cache.put(QUESTION, "own", scope=A)
     cache.put(REWORDED, "public", scope=PUBLIC)
     assert cache.get(REWORDED, scope=A) is None, "a fresh answer is to be compared"
@@ -200,13 +205,7 @@ def test_an_audited_hit_of_the_own_scope_is_not_answered_by_another(embedder):
 
 
 def test_an_audited_hit_of_a_shared_scope_is_compared_with_the_own_answer(embedder):
-    cache = SemanticCache(
-        embedder,
-        shared=[PUBLIC],
-        policy=Static(0.9),
-        judge=same_words,
-        audit=Audit(share=1.0, max_error=0.1),
-    )
+    cache = audited(embedder)
     cache.put(QUESTION, "public", scope=PUBLIC)
     assert cache.get(REWORDED, scope=A) is None
     cache.put(REWORDED, "something else", scope=A)

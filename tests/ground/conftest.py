@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from storage_shared import FORMAT
 
-from ragopt.storage import Database
+from ragopt.database import Database
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ragopt.storage import Database, DatabaseFormat, read_folder, write_folder
+from ragopt.database import Database, DatabaseFormat
+from ragopt.storage import read_folder, write_folder
 
 FORMAT = DatabaseFormat(
     name="ledger",
@@ -22,6 +23,7 @@ FORMAT = DatabaseFormat(
 PRELUDE = f"""
 import os, resource, sqlite3, sys, time
 from pathlib import Path
+from ragopt.database import *
 from ragopt.errors import *
 from ragopt.storage import *
 FORMAT = {FORMAT!r}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from storage_shared import FORMAT, finish, insert, names, numbers, start
 
+from ragopt.database import Database, DatabaseFormat
 from ragopt.errors import IndexCorrupt, InputError, StorageError
-from ragopt.storage import Database, DatabaseFormat
 
 
 def insert_all(

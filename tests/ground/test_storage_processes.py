@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from storage_shared import FORMAT, beside, finish, get, insert, numbers, put, start
 
+from ragopt.database import Database
 from ragopt.errors import StorageError, StoreBusy
-from ragopt.storage import Database, writer_lock
+from ragopt.storage import writer_lock
 
 # Locks -------------------------------------------------------------------------------------
 

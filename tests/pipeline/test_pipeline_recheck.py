@@ -44,6 +44,12 @@ def names(answer):
     return [stage.name for stage in answer.stages]
 
 
+def rechecked(retriever, cache, billing):
+    return Pipeline(
+        retriever, ExtractiveAnswerer(), cache=cache, recheck=Support(), billing=billing
+    )
+
+
 def noted(answer, name):
     return next(stage.note for stage in answer.stages if stage.name == name)
 
@@ -51,13 +57,8 @@ def noted(answer, name):
 def test_an_answer_that_the_documents_still_give_is_served(corpus, sheet, words, tmp_path) -> None:
     retriever = Documents(corpus)
     with ExactCache() as cache, Ledger(tmp_path / "ledger.db") as ledger:
-        pipeline = Pipeline(
-            retriever,
-            ExtractiveAnswerer(),
-            cache=cache,
-            recheck=Support(),
-            billing=Billing("m", prices=sheet, counter=words, ledger=ledger),
-        )
+        billing = Billing("m", prices=sheet, counter=words, ledger=ledger)
+        pipeline = rechecked(retriever, cache, billing)
         first, again = (pipeline.ask(QUESTION, scope=SCOPE) for _ in range(2))
         tags = [event.tags.get("recheck") for event in ledger.events()]
     assert "recheck" not in names(first)
@@ -74,13 +75,8 @@ def test_an_answer_that_the_documents_still_give_is_served(corpus, sheet, words,
 def test_a_number_that_changed_is_asked_for_again(corpus, later, sheet, words, tmp_path) -> None:
     retriever = Documents(corpus)
     with ExactCache() as cache, Ledger(tmp_path / "ledger.db") as ledger:
-        pipeline = Pipeline(
-            retriever,
-            ExtractiveAnswerer(),
-            cache=cache,
-            recheck=Support(),
-            billing=Billing("m", prices=sheet, counter=words, ledger=ledger),
-        )
+        billing = Billing("m", prices=sheet, counter=words, ledger=ledger)
+        pipeline = rechecked(retriever, cache, billing)
         stale = pipeline.ask(QUESTION, scope=SCOPE)
         retriever.corpus = later
         fresh = pipeline.ask(QUESTION, scope=SCOPE)

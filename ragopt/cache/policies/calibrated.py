@@ -18,7 +18,7 @@ from ragopt.cache.checks import is_number
 from ragopt.cache.policies.base import Candidate, Decision
 from ragopt.cache.policies.verifier import Verifier
 from ragopt.errors import InputError
-from ragopt.form import read_form, reading, write_form
+from ragopt.form import load_form, reading, write_form
 from ragopt.quality import Certificate, Floor, binomial_upper
 
 __all__ = ["Calibrated", "Step", "certified_steps", "fewest_hits"]
@@ -354,8 +354,4 @@ class Calibrated:
         Raises:
             InputError: there is no such file, or it is none of these.
         """
-        content = read_form(path, "calibrated policy")
-        try:
-            return cls.from_dict(content)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        return load_form(path, "calibrated policy", cls.from_dict)

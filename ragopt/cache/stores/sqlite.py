@@ -31,8 +31,8 @@ from ragopt.cache.stores.base import (
     Quota,
     checked_observation,
 )
+from ragopt.database import Database, DatabaseFormat
 from ragopt.errors import IndexCorrupt, InputError, RagoptError
-from ragopt.storage import Database, DatabaseFormat
 
 __all__ = ["SqliteStore"]
 
