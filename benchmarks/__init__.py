@@ -7,7 +7,9 @@ all of them write and `diff` compares.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ragopt.lazy import lazily
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.cache import CacheBenchOptions, bench_cache
@@ -74,10 +76,4 @@ __all__ = [
     "zipf_traffic",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ragopt.benchmarks' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -17,10 +17,10 @@ import numpy as np
 from ragopt.chunk import Chunk
 from ragopt.cost.model_prices import ModelPrice, Usage
 from ragopt.errors import InputError, UnknownPrice
-from ragopt.llm.retry import RetryPolicy, asked_pause_s, is_transient
 from ragopt.optional import import_backend
 from ragopt.rerank.base import passage
 from ragopt.rerank.scores import Scores, TellingReranker, below, order_of_arrival
+from ragopt.retry import RetryPolicy, asked_pause_s, is_transient
 
 if TYPE_CHECKING:
     from ragopt.cost.prices import PriceSheet

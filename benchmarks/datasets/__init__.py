@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ragopt.lazy import lazily
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.datasets.loading import data_folder, describe, here, load, names
@@ -57,10 +59,4 @@ __all__ = [
     "names",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ragopt.benchmarks.datasets' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ragopt.lazy import lazily
 
 if TYPE_CHECKING:
     from ragopt.benchmarks.workloads.arrivals import (
@@ -28,29 +30,29 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "BlockReuse": "arrivals",
-    "Concurrency": "arrivals",
-    "GrowthOptions": "growth",
-    "GrowthReport": "growth",
-    "LogShape": "streams",
-    "Mix": "mixes",
-    "MixOptions": "mixes",
-    "Operation": "mixes",
-    "Stream": "streams",
-    "block_reuse": "arrivals",
-    "concurrency": "arrivals",
-    "grow": "growth",
-    "log_shape": "streams",
-    "mix": "mixes",
-    "not_live": "mixes",
-    "paraphrase_stream": "streams",
-    "poisson": "arrivals",
-    "rescale": "arrivals",
-    "reshape": "streams",
-    "stream_of_intents": "streams",
-    "stream_of_pairs": "streams",
-    "window": "arrivals",
-    "zipf_indices": "streams",
+    "BlockReuse": ".arrivals",
+    "Concurrency": ".arrivals",
+    "GrowthOptions": ".growth",
+    "GrowthReport": ".growth",
+    "LogShape": ".streams",
+    "Mix": ".mixes",
+    "MixOptions": ".mixes",
+    "Operation": ".mixes",
+    "Stream": ".streams",
+    "block_reuse": ".arrivals",
+    "concurrency": ".arrivals",
+    "grow": ".growth",
+    "log_shape": ".streams",
+    "mix": ".mixes",
+    "not_live": ".mixes",
+    "paraphrase_stream": ".streams",
+    "poisson": ".arrivals",
+    "rescale": ".arrivals",
+    "reshape": ".streams",
+    "stream_of_intents": ".streams",
+    "stream_of_pairs": ".streams",
+    "window": ".arrivals",
+    "zipf_indices": ".streams",
 }
 
 __all__ = [
@@ -79,10 +81,4 @@ __all__ = [
     "zipf_indices",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

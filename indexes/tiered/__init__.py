@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ragopt.lazy import lazily
 
 if TYPE_CHECKING:
     from ragopt.indexes.tiered.index import TieredIndex
@@ -11,12 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TieredIndex", "TieredOptions"]
 
+# numba and faiss are imported on first use only
+_HOMES = {"TieredIndex": ".index", "TieredOptions": ".options"}
 
-_HOMES = {"TieredIndex": "index", "TieredOptions": "options"}
-
-
-def __getattr__(name: str) -> Any:
-    """Import numba and faiss on first use only (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

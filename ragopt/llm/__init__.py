@@ -16,7 +16,7 @@ from ragopt.llm.base import (
 )
 from ragopt.llm.extractive import ExtractiveAnswerer
 from ragopt.llm.openai_http import AsyncOpenAIClient, OpenAIClient
-from ragopt.llm.retry import RetryPolicy
+from ragopt.retry import RetryPolicy
 
 __all__ = [
     "CONTEXT_HEADER",

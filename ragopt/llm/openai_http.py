@@ -21,7 +21,7 @@ from ragopt.errors import BackendMissing, InputError, ProviderError
 from ragopt.llm.base import Completion, Message
 from ragopt.llm.openai_reply import read_completion, read_problem
 from ragopt.llm.openai_request import DEFAULT_BASE_URL, Endpoint
-from ragopt.llm.retry import RetryPolicy, asked_pause_s, is_transient
+from ragopt.retry import RetryPolicy, asked_pause_s, is_transient
 
 if TYPE_CHECKING:
     import asyncio

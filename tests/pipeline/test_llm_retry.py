@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragopt.errors import InputError
-from ragopt.llm.retry import RetryPolicy, asked_pause_s, is_transient
+from ragopt.retry import RetryPolicy, asked_pause_s, is_transient
 
 NOW = 1_800_000_000.0
 seconds = st.floats(0, 1e6)
